@@ -1,0 +1,114 @@
+package kernel
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+// Batch is a list of calls that are executed together, in order.
+type Batch struct {
+	Calls  []Call
+	checks []func() error
+	field  string
+	want   string
+}
+
+// For says which configuration field the following calls serve and what they
+// are to achieve ("cannot attach mount"), for errors and the recorder.
+func (b *Batch) For(field, want string) *Batch {
+	b.field, b.want = field, want
+	return b
+}
+
+// Check registers a function that judges results once the batch has run.
+// Checks run in the order in which they were registered; the first error
+// fails the batch.
+func (b *Batch) Check(f func() error) { b.checks = append(b.checks, f) }
+
+// Empty reports whether there is nothing to run.
+func (b *Batch) Empty() bool { return len(b.Calls) == 0 && len(b.checks) == 0 }
+
+// Finish runs the checks. For kernels, after the last call.
+func (b *Batch) Finish() error {
+	for _, f := range b.checks {
+		if err := f(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Errorf makes an error about the field that the batch is at.
+func (b *Batch) add(name string, nr uintptr, args ...Arg) *Call {
+	if b.Calls == nil {
+		b.Calls = make([]Call, 0, 64)
+	}
+	b.Calls = append(b.Calls, Call{Name: name, Nr: nr, Field: b.field, Want: b.want})
+	c := &b.Calls[len(b.Calls)-1]
+	copy(c.Args[:], args)
+	c.Result = Handle{&result{index: len(b.Calls) - 1, batch: b, n: -int64(unix.ECANCELED), label: name}}
+	return c
+}
+
+// open adds a call whose success is a new descriptor, with a label for texts.
+func (b *Batch) open(label, name string, nr uintptr, args ...Arg) Handle {
+	c := b.add(name, nr, args...)
+	c.Opens = true
+	c.Result.r.label = label
+	return c.Result
+}
+
+// Allow marks the last call: these errors are expected, without any: all.
+func (b *Batch) Allow(errs ...unix.Errno) *Batch {
+	c := &b.Calls[len(b.Calls)-1]
+	c.Allowed = append(c.Allowed, errs...)
+	c.AllowAny = len(errs) == 0
+	return b
+}
+
+// Last returns the result of the call that was added last.
+func (b *Batch) Last() Handle { return b.Calls[len(b.Calls)-1].Result }
+
+// Raw adds a call that has no typed function. For tests of kernels.
+func (b *Batch) Raw(name string, nr uintptr, args ...Arg) *Call { return b.add(name, nr, args...) }
+
+func num[T ~int | ~uint | ~int64 | ~uint64 | ~uint32 | ~int32 | ~uintptr](n T) Arg {
+	return Arg{N: uint64(n)}
+}
+
+func ref(h Handle) Arg { return Arg{Kind: Ref, H: h} }
+
+func text(s string) Arg {
+	bytes := make([]byte, len(s)+1)
+	copy(bytes, s)
+	return Arg{Kind: Memory, Mem: &Mem{Bytes: bytes, Text: true}}
+}
+
+func in(bytes []byte, note string) Arg {
+	return Arg{Kind: Memory, Mem: &Mem{Bytes: bytes, Note: note}}
+}
+
+func out(bytes []byte) Arg {
+	return Arg{Kind: Memory, Mem: &Mem{Bytes: bytes, Out: true}}
+}
+
+// N is a plain number as an argument, T a string, R a handle: for Raw.
+func N(n uint64) Arg { return num(n) }
+
+// T is a NUL-terminated string as an argument, for Raw.
+func T(s string) Arg { return text(s) }
+
+// R is an earlier result as an argument, for Raw.
+func R(h Handle) Arg { return ref(h) }
+
+// Out is a buffer that the call writes, as an argument, for Raw.
+func Out(b []byte) Arg { return out(b) }
+
+// vector is an array of pointers to strings, ended by a null pointer, as
+// execve(2) takes it.
+func vector(list []string) Arg {
+	m := &Mem{Bytes: make([]byte, 8*(len(list)+1)), Refs: make([]Pointer, len(list))}
+	for i, s := range list {
+		m.Refs[i] = Pointer{8 * i, text(s).Mem}
+	}
+	return Arg{Kind: Memory, Mem: m}
+}

@@ -1,0 +1,171 @@
+// Package kernel is the narrow waist between the code that sets a container
+// up and whoever executes the system calls for it. A caller puts Calls into a
+// Batch through typed functions (OpenTree, MoveMount, …) and hands the batch
+// to a Kernel. Three kernels exist: kernel/stub executes a batch inside the
+// container's namespaces, kernel/host in the calling process, kernel/record
+// writes it down as text.
+//
+// What it deliberately does not do:
+//   - It does not decide: no path policy, no order, no fall-back lives here.
+//   - It does not hide the kernel: names, flags and errors are those of the
+//     manual pages.
+//   - A Handle never becomes an integer outside the kernel that made it.
+package kernel
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+// Kernel executes batches. Run returns when every call of the batch has been
+// executed, or at the first call that failed without having been allowed to;
+// that failure is a *CallError. Calls behind a failed one may or may not have
+// been executed. Checks of the batch (Batch.Check) run last, in order.
+type Kernel interface {
+	Run(b *Batch) error
+}
+
+// Call is one system call, as data.
+type Call struct {
+	Name   string // name in the manual pages
+	Nr     uintptr
+	Args   [6]Arg
+	Field  string // configuration field that the call serves
+	Want   string // what was wanted, in the user's words: "cannot …"
+	Result Handle // the result; a descriptor if Opens is set
+
+	Opens        bool         // a success is a new descriptor
+	AllowAny     bool         // any error is expected
+	Allowed      []unix.Errno // these errors are expected
+	ExitPositive bool         // a positive result ends the caller (parent's side of a clone)
+	ZeroFatal    bool         // a result of zero ends the caller (end of file on its line)
+	NoReturn     bool         // success does not return (execve, exit_group)
+}
+
+// Tolerates reports whether the error e is one that the call expects.
+func (c *Call) Tolerates(e unix.Errno) bool {
+	if c.AllowAny {
+		return true
+	}
+	for _, a := range c.Allowed {
+		if a == e {
+			return true
+		}
+	}
+	return false
+}
+
+// ArgKind says what an Arg is.
+type ArgKind uint8
+
+// Kinds of arguments.
+const (
+	Int    ArgKind = iota // a plain number
+	Ref                   // the result of an earlier call, or a descriptor
+	Memory                // a pointer to bytes
+)
+
+// Arg is one argument of a Call.
+type Arg struct {
+	Kind ArgKind
+	N    uint64
+	H    Handle
+	Mem  *Mem
+}
+
+// Mem is memory that a call reads or writes. The executing kernel copies
+// Bytes to where the call can see them and, if Out is set, back afterwards.
+type Mem struct {
+	Bytes []byte
+	Out   bool      // the call writes here
+	Refs  []Pointer // pointers inside of Bytes
+	Text  bool      // a NUL-terminated string
+	Note  string    // how the recorder prints it, if not as text
+	place int       // where the executing kernel put it
+}
+
+// Pointer is a pointer inside of a Mem: the address of To is stored at Off.
+type Pointer struct {
+	Off int
+	To  *Mem
+}
+
+// Handle is the result of a call, in the table of the kernel that executed
+// it: a descriptor, a process id. It can be used as an argument of a later
+// call, also in the same batch. The zero Handle is invalid.
+type Handle struct{ r *result }
+
+type result struct {
+	n     int64
+	done  bool
+	index int    // call's index in its batch while not done
+	batch *Batch // batch while not done
+	label string
+}
+
+// NewHandle returns a handle on a descriptor that the kernel already has:
+// inherited ones of the stub, open ones of the host. Only kernels and those
+// who start them call this.
+func NewHandle(n int64, label string) Handle {
+	return Handle{&result{n: n, done: true, label: label}}
+}
+
+// CWD is AT_FDCWD as a handle: the current directory of the executing process.
+func CWD() Handle { return NewHandle(unix.AT_FDCWD, "cwd") }
+
+// NoFD is the descriptor -1, where a call takes "none".
+func NoFD() Handle { return NewHandle(-1, "-1") }
+
+// Valid reports whether the handle was made by a call or NewHandle.
+func (h Handle) Valid() bool { return h.r != nil }
+
+// Label says what the handle is, for texts.
+func (h Handle) Label() string {
+	if h.r == nil {
+		return "invalid"
+	}
+	return h.r.label
+}
+
+// Number returns the result's number for the kernel that executes a call; ok
+// is false while the call that makes it has not run, and index then is that
+// call's place in batch b. For kernels only.
+func (h Handle) Number(b *Batch) (n int64, index int, ok bool) {
+	if h.r == nil {
+		return -1, 0, true
+	}
+	if !h.r.done && h.r.batch == b {
+		return 0, h.r.index, false
+	}
+	return h.r.n, 0, true
+}
+
+// Resolve stores the result. For kernels only.
+func (h Handle) Resolve(n int64) { h.r.n, h.r.done, h.r.batch = n, true, nil }
+
+// Errno returns the error of an executed call that was allowed to fail, 0 if
+// it succeeded. It is meaningful after the batch has run.
+func (h Handle) Errno() unix.Errno {
+	if h.r == nil || !h.r.done {
+		return unix.EBADF
+	}
+	if h.r.n < 0 && h.r.n > -4096 {
+		return unix.Errno(-h.r.n)
+	}
+	return 0
+}
+
+// Count returns the result of an executed call that yields a number of bytes,
+// bounded to [0, limit]: the number comes from a process that the container
+// may have reached and is never trusted.
+func (h Handle) Count(limit int) int {
+	if h.r == nil || !h.r.done || h.r.n < 0 {
+		return 0
+	}
+	return int(min(h.r.n, int64(limit)))
+}
+
+// At and Place keep where a kernel put the memory. For kernels only.
+func (m *Mem) At(place int) { m.place = place }
+
+// Place is where At said.
+func (m *Mem) Place() int { return m.place }

@@ -1,0 +1,143 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// OpenTree adds open_tree(2) (5.2): with OPEN_TREE_CLONE a detached copy of
+// the mount at path below dir, or of dir itself if path is empty.
+func (b *Batch) OpenTree(dir Handle, path string, flags uint) Handle {
+	if path == "" {
+		flags |= unix.AT_EMPTY_PATH
+	}
+	label := "tree " + path
+	if path == "" {
+		label = "tree " + dir.Label()
+	}
+	return b.open(label, "open_tree", unix.SYS_OPEN_TREE, ref(dir), text(path), num(flags|unix.OPEN_TREE_CLOEXEC))
+}
+
+// MoveMount adds move_mount(2) (5.2): attaches the detached mount from at the
+// place that to is open on. Neither is looked up by name.
+func (b *Batch) MoveMount(from, to Handle) *Batch {
+	b.add("move_mount", unix.SYS_MOVE_MOUNT, ref(from), text(""), ref(to), text(""),
+		num(uint64(unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)))
+	return b
+}
+
+// MoveMountRoot attaches the detached mount from on top of the caller's "/".
+func (b *Batch) MoveMountRoot(from Handle) *Batch {
+	b.add("move_mount", unix.SYS_MOVE_MOUNT, ref(from), text(""), ref(CWD()), text("/"),
+		num(uint64(unix.MOVE_MOUNT_F_EMPTY_PATH)))
+	return b
+}
+
+// MountAttr is struct mount_attr of mount_setattr(2) (5.12).
+type MountAttr struct {
+	Set         uint64 // MOUNT_ATTR_ flags to set
+	Clear       uint64 // MOUNT_ATTR_ flags to clear
+	Propagation uint64 // MS_SHARED, MS_SLAVE, MS_PRIVATE, MS_UNBINDABLE or 0
+	UserNS      uint64
+}
+
+// MountSetattr adds mount_setattr(2) on the mount that h is the root of,
+// recursively if flags has AT_RECURSIVE.
+func (b *Batch) MountSetattr(h Handle, flags uint, a MountAttr) *Batch {
+	return b.mountSetattr(h, "", flags|unix.AT_EMPTY_PATH, a)
+}
+
+// MountSetattrRoot adds mount_setattr(2) on the caller's "/".
+func (b *Batch) MountSetattrRoot(flags uint, a MountAttr) *Batch {
+	return b.mountSetattr(CWD(), "/", flags, a)
+}
+
+func (b *Batch) mountSetattr(h Handle, path string, flags uint, a MountAttr) *Batch {
+	mem := make([]byte, 32)
+	for i, v := range []uint64{a.Set, a.Clear, a.Propagation, a.UserNS} {
+		binary.NativeEndian.PutUint64(mem[8*i:], v)
+	}
+	b.add("mount_setattr", unix.SYS_MOUNT_SETATTR, ref(h), text(path), num(flags), in(mem, a.String()), num(len(mem)))
+	return b
+}
+
+// String prints the attributes that are changed.
+func (a MountAttr) String() string {
+	var parts []string
+	if a.Set != 0 {
+		parts = append(parts, "set="+flags(a.Set, attrFlags))
+	}
+	if a.Clear != 0 {
+		parts = append(parts, "clear="+flags(a.Clear, attrFlags))
+	}
+	switch a.Propagation {
+	case 0:
+	case unix.MS_SLAVE:
+		parts = append(parts, "propagation=MS_SLAVE")
+	case unix.MS_PRIVATE:
+		parts = append(parts, "propagation=MS_PRIVATE")
+	case unix.MS_SHARED:
+		parts = append(parts, "propagation=MS_SHARED")
+	case unix.MS_UNBINDABLE:
+		parts = append(parts, "propagation=MS_UNBINDABLE")
+	default:
+		parts = append(parts, "propagation=0x"+strconv.FormatUint(a.Propagation, 16))
+	}
+	return "{" + strings.Join(parts, ", ") + "}"
+}
+
+// Fsopen adds fsopen(2) (5.2): a context in which a file system is configured.
+func (b *Batch) Fsopen(fstype string) Handle {
+	return b.open("fs "+fstype, "fsopen", unix.SYS_FSOPEN, text(fstype), num(uint64(unix.FSOPEN_CLOEXEC)))
+}
+
+// FsconfigFlag adds fsconfig(2) for an option without a value.
+func (b *Batch) FsconfigFlag(fs Handle, key string) *Batch {
+	b.add("fsconfig", unix.SYS_FSCONFIG, ref(fs), num(unix.FSCONFIG_SET_FLAG), text(key), Arg{}, Arg{})
+	return b
+}
+
+// FsconfigString adds fsconfig(2) for key=value.
+func (b *Batch) FsconfigString(fs Handle, key, value string) *Batch {
+	b.add("fsconfig", unix.SYS_FSCONFIG, ref(fs), num(unix.FSCONFIG_SET_STRING), text(key), text(value), Arg{})
+	return b
+}
+
+// FsconfigCreate adds fsconfig(2) that makes the superblock.
+func (b *Batch) FsconfigCreate(fs Handle) *Batch {
+	b.add("fsconfig", unix.SYS_FSCONFIG, ref(fs), num(unix.FSCONFIG_CMD_CREATE), Arg{}, Arg{}, Arg{})
+	return b
+}
+
+// Fsmount adds fsmount(2) (5.2): a detached mount of the configured file
+// system with MOUNT_ATTR_ flags.
+func (b *Batch) Fsmount(fs Handle, attr uint64, label string) Handle {
+	return b.open("mount "+label, "fsmount", unix.SYS_FSMOUNT, ref(fs), num(uint64(unix.FSMOUNT_CLOEXEC)), num(attr))
+}
+
+// PivotRoot adds pivot_root(".", "."): the current directory, which must be
+// the root of a mount, becomes the root; the old root lies on top of it.
+func (b *Batch) PivotRoot() *Batch {
+	b.add("pivot_root", unix.SYS_PIVOT_ROOT, text("."), text("."))
+	return b
+}
+
+// UmountCwd adds umount2(".", MNT_DETACH).
+func (b *Batch) UmountCwd() *Batch {
+	b.add("umount2", unix.SYS_UMOUNT2, text("."), num(unix.MNT_DETACH))
+	return b
+}
+
+// ReadMessages adds reads of what the kernel says about a file system
+// context (fsopen(2)): one message a read, up to n; missing ones are expected.
+func (b *Batch) ReadMessages(fs Handle, n int) []*Buffer {
+	list := make([]*Buffer, n)
+	for i := range list {
+		list[i] = b.Read(fs, 256)
+		b.Allow()
+	}
+	return list
+}

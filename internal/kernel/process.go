@@ -1,0 +1,170 @@
+package kernel
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+)
+
+// Prctl adds prctl(2).
+func (b *Batch) Prctl(option int, args ...uint64) *Batch {
+	list := []Arg{num(option), {}, {}, {}, {}}
+	for i, a := range args {
+		list[i+1] = num(a)
+	}
+	b.add("prctl", unix.SYS_PRCTL, list...)
+	return b
+}
+
+// Setsid adds setsid(2).
+func (b *Batch) Setsid() *Batch {
+	b.add("setsid", unix.SYS_SETSID)
+	return b
+}
+
+// Umask adds umask(2).
+func (b *Batch) Umask(mask uint32) *Batch {
+	b.add("umask", unix.SYS_UMASK, num(mask))
+	return b
+}
+
+// Setgroups adds setgroups(2).
+func (b *Batch) Setgroups(gids []uint32) *Batch {
+	mem := make([]byte, 4*len(gids))
+	for i, g := range gids {
+		binary.NativeEndian.PutUint32(mem[4*i:], g)
+	}
+	list := Arg{}
+	if len(gids) > 0 {
+		list = in(mem, "")
+	}
+	b.add("setgroups", unix.SYS_SETGROUPS, num(len(gids)), list)
+	return b
+}
+
+// Setresuid adds setresuid(2) with one id for all three.
+func (b *Batch) Setresuid(uid uint32) *Batch {
+	b.add("setresuid", unix.SYS_SETRESUID, num(uid), num(uid), num(uid))
+	return b
+}
+
+// Setresgid adds setresgid(2) with one id for all three.
+func (b *Batch) Setresgid(gid uint32) *Batch {
+	b.add("setresgid", unix.SYS_SETRESGID, num(gid), num(gid), num(gid))
+	return b
+}
+
+// Capset adds capset(2), version 3: bit masks of the effective, permitted and
+// inheritable sets of the caller.
+func (b *Batch) Capset(effective, permitted, inheritable uint64) *Batch {
+	header := make([]byte, 8)
+	binary.NativeEndian.PutUint32(header, unix.LINUX_CAPABILITY_VERSION_3)
+	data := make([]byte, 24)
+	for i, set := range []uint64{effective, permitted, inheritable} {
+		binary.NativeEndian.PutUint32(data[4*i:], uint32(set))
+		binary.NativeEndian.PutUint32(data[12+4*i:], uint32(set>>32))
+	}
+	b.add("capset", unix.SYS_CAPSET, in(header, "{version 3}"), in(data, ""))
+	return b
+}
+
+// Prlimit adds prlimit64(2) for another process: sets limit res of pid.
+func (b *Batch) Prlimit(pid Handle, res int, soft, hard uint64) *Batch {
+	mem := make([]byte, 16)
+	binary.NativeEndian.PutUint64(mem, soft)
+	binary.NativeEndian.PutUint64(mem[8:], hard)
+	b.add("prlimit64", unix.SYS_PRLIMIT64, ref(pid), num(res), in(mem, ""), Arg{})
+	return b
+}
+
+// Keyctl adds keyctl(2) with a string argument and numbers.
+func (b *Batch) Keyctl(op int, name string) *Batch {
+	b.add("keyctl", unix.SYS_KEYCTL, num(op), text(name), Arg{}, Arg{}, Arg{})
+	return b
+}
+
+// KeyctlKey adds keyctl(2) on a key.
+func (b *Batch) KeyctlKey(op int, key Handle, arg uint64) *Batch {
+	b.add("keyctl", unix.SYS_KEYCTL, num(op), ref(key), num(arg), Arg{}, Arg{})
+	return b
+}
+
+// CloseRange adds close_range(2) (5.9; CLOSE_RANGE_CLOEXEC 5.11) from first to
+// the last descriptor.
+func (b *Batch) CloseRange(first uint, flags uint) *Batch {
+	b.add("close_range", unix.SYS_CLOSE_RANGE, num(first), num(^uint32(0)), num(flags))
+	return b
+}
+
+// Dup3 adds dup3(2): h becomes also descriptor n, flags is 0 or O_CLOEXEC.
+func (b *Batch) Dup3(h Handle, n int, flags int) Handle {
+	return b.open(h.Label(), "dup3", unix.SYS_DUP3, ref(h), num(n), num(flags))
+}
+
+// Execve adds execve(2). It does not return if it succeeds.
+func (b *Batch) Execve(path string, args, env []string) *Batch {
+	b.add("execve", unix.SYS_EXECVE, text(path), vector(args), vector(env)).NoReturn = true
+	return b
+}
+
+// ExitGroup adds exit_group(2).
+func (b *Batch) ExitGroup(status int) *Batch {
+	b.add("exit_group", unix.SYS_EXIT_GROUP, num(status)).NoReturn = true
+	return b
+}
+
+// Ioctl adds ioctl(2) with memory that the call reads, and returns its result.
+func (b *Batch) Ioctl(h Handle, request uint, data []byte) Handle {
+	return b.add("ioctl", unix.SYS_IOCTL, ref(h), num(request), in(data, "")).Result
+}
+
+// IoctlInt adds ioctl(2) with a plain argument; a success is a descriptor
+// where the request makes one.
+func (b *Batch) IoctlInt(h Handle, request uint, arg uint64) Handle {
+	return b.open("ioctl "+h.Label(), "ioctl", unix.SYS_IOCTL, ref(h), num(request), num(arg))
+}
+
+// Socket adds socket(2).
+func (b *Batch) Socket(domain, kind, protocol int) Handle {
+	return b.open("socket", "socket", unix.SYS_SOCKET, num(domain), num(kind|unix.SOCK_CLOEXEC), num(protocol))
+}
+
+// Unshare adds unshare(2).
+func (b *Batch) Unshare(flags uint64) *Batch {
+	b.add("unshare", unix.SYS_UNSHARE, num(flags))
+	return b
+}
+
+// Setns adds setns(2): joins the namespace that h is open on.
+func (b *Batch) Setns(h Handle, kind uint64) *Batch {
+	b.add("setns", unix.SYS_SETNS, ref(h), num(kind))
+	return b
+}
+
+// Sethostname adds sethostname(2).
+func (b *Batch) Sethostname(name string) *Batch {
+	b.add("sethostname", unix.SYS_SETHOSTNAME, text(name), num(len(name)))
+	return b
+}
+
+// Setdomainname adds setdomainname(2).
+func (b *Batch) Setdomainname(name string) *Batch {
+	b.add("setdomainname", unix.SYS_SETDOMAINNAME, text(name), num(len(name)))
+	return b
+}
+
+// SendFD adds sendmsg(2) of one byte with the descriptor number fd of the
+// executing process (unix(7), SCM_RIGHTS).
+func (b *Batch) SendFD(socket Handle, fd int) *Batch {
+	payload := &Mem{Bytes: []byte{'f'}}
+	iov := make([]byte, 16)
+	binary.NativeEndian.PutUint64(iov[8:], 1)
+	vec := &Mem{Bytes: iov, Refs: []Pointer{{0, payload}}}
+	control := &Mem{Bytes: unix.UnixRights(fd)}
+	msg := make([]byte, 56) // struct msghdr of 64-bit systems
+	binary.NativeEndian.PutUint64(msg[24:], 1)
+	binary.NativeEndian.PutUint64(msg[40:], uint64(len(control.Bytes)))
+	m := &Mem{Bytes: msg, Refs: []Pointer{{16, vec}, {32, control}}, Note: "{SCM_RIGHTS}"}
+	b.add("sendmsg", unix.SYS_SENDMSG, ref(socket), Arg{Kind: Memory, Mem: m}, num(unix.MSG_NOSIGNAL))
+	return b
+}

@@ -1,0 +1,5 @@
+package stub
+
+import "tongs/internal/kernel/stub/code"
+
+const machine = code.MachineARM64

@@ -1,0 +1,149 @@
+package stub
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"tongs/internal/kernel"
+	"tongs/internal/kernel/stub/code"
+)
+
+// The shared memory: records from its start, the arena of strings and structs
+// behind them, each at the same distance from code.Base in the stub.
+//
+// Threat model: as soon as a process of the container can reach the stub's
+// memory (a joined namespace, CAP_SYS_PTRACE), everything here can be a lie.
+// So tongs only ever writes requests and reads single words and bytes back:
+// a result is loaded once, atomically, and range-checked where it counts or
+// names something; no pointer, index or length is taken from here.
+const (
+	scratchOff = 256 << 10 // what the stub reads and writes on the line
+	arenaOff   = scratchOff + 16
+	maxRecords = scratchOff / code.RecordSize
+	unset      = math.MinInt64 // no system call returns this
+)
+
+var errTooLarge = errors.New("a call's arguments are larger than the shared memory")
+
+type ring struct {
+	mem   []byte
+	n     int // records written
+	arena int // next free byte
+}
+
+func newRing(fd int) (*ring, error) {
+	mem, err := unix.Mmap(fd, 0, code.Size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, err
+	}
+	return &ring{mem: mem, arena: arenaOff}, nil
+}
+
+func (r *ring) close() {
+	if r.mem != nil {
+		unix.Munmap(r.mem)
+		r.mem = nil
+	}
+}
+
+// word is the 8-byte word at a byte offset. Offsets are our own arithmetic,
+// 8-aligned and inside of the mapping: slicing panics otherwise.
+func (r *ring) word(off int) *uint64 {
+	return (*uint64)(unsafe.Pointer(&r.mem[off : off+8][0]))
+}
+
+// reset forgets all records from index n on and all of the arena.
+func (r *ring) reset(n int) {
+	r.n, r.arena = n, arenaOff
+}
+
+// raw writes a record. Its number is stored last, and plus one: a record
+// that is not complete is zero and ends the stub.
+func (r *ring) raw(nr uintptr, flags uint64, args ...uint64) {
+	off := r.n * code.RecordSize
+	for i := range 6 {
+		v := uint64(0)
+		if i < len(args) {
+			v = args[i]
+		}
+		*r.word(off + code.ArgsOff + 8*i) = v
+	}
+	*r.word(off + code.FlagsOff) = flags
+	u := int64(unset)
+	*r.word(off + code.ResultOff) = uint64(u)
+	atomic.StoreUint64(r.word(off), uint64(nr)+1)
+	r.n++
+}
+
+// end makes the record behind the last one a stop.
+func (r *ring) end() { atomic.StoreUint64(r.word(r.n*code.RecordSize), 0) }
+
+func (r *ring) result(index int) int64 {
+	return int64(atomic.LoadUint64(r.word(index*code.RecordSize + code.ResultOff)))
+}
+
+// call writes a call of batch b; first is the index in the batch of the call
+// that lies in record base. It fails if the arena has no room.
+func (r *ring) call(b *kernel.Batch, c *kernel.Call, base, first int) error {
+	var args [6]uint64
+	var flags uint64
+	for i, a := range c.Args {
+		switch a.Kind {
+		case kernel.Int:
+			args[i] = a.N
+		case kernel.Ref:
+			n, index, done := a.H.Number(b)
+			args[i] = uint64(n)
+			if !done {
+				args[i] = code.Base + uint64((base+index-first)*code.RecordSize+code.ResultOff)
+				flags |= 1 << i
+			}
+		case kernel.Memory:
+			address, err := r.memory(a.Mem)
+			if err != nil {
+				return err
+			}
+			args[i] = address
+		}
+	}
+	if c.AllowAny || len(c.Allowed) > 0 {
+		flags |= code.FlagAllow
+	}
+	if c.ExitPositive {
+		flags |= code.FlagExitPositive
+	}
+	if c.ZeroFatal {
+		flags |= code.FlagZeroFatal
+	}
+	r.raw(c.Nr, flags, args[:]...)
+	return nil
+}
+
+// memory copies m into the arena and returns its address in the stub.
+func (r *ring) memory(m *kernel.Mem) (uint64, error) {
+	off := (r.arena + 7) &^ 7
+	if off+len(m.Bytes) > len(r.mem) {
+		return 0, errTooLarge
+	}
+	r.arena = off + len(m.Bytes)
+	if !m.Out {
+		copy(r.mem[off:], m.Bytes)
+	}
+	m.At(off)
+	for _, p := range m.Refs {
+		address, err := r.memory(p.To)
+		if err != nil {
+			return 0, err
+		}
+		binary.NativeEndian.PutUint64(r.mem[off+p.Off:], address)
+	}
+	return code.Base + uint64(off), nil
+}
+
+// fetch copies what a call wrote. The length is that of our own buffer.
+func (r *ring) fetch(m *kernel.Mem) { copy(m.Bytes, r.mem[m.Place():]) }

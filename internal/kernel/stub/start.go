@@ -1,0 +1,194 @@
+// Package stub is the kernel that executes batches inside a container: it
+// builds a process of some two hundred bytes of machine code (package code),
+// starts it in new namespaces, and drives it through shared memory and a
+// socket pair. The socket carries single bytes: tongs sends one to release
+// the records it wrote, the stub's own write call sends one back; end of file
+// tells each side that the other is gone.
+//
+// What it deliberately does not do:
+//   - It knows nothing of containers: what is executed, and in which order,
+//     is the caller's.
+//   - It starts no second process and runs no code in the background.
+package stub
+
+import (
+	"fmt"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tongs/internal/kernel"
+	"tongs/internal/kernel/stub/code"
+)
+
+// Config says how the stub is started.
+type Config struct {
+	Namespaces uintptr         // CLONE_NEW… flags; never CLONE_NEWUSER (see design)
+	CgroupFD   int             // descriptor of a cgroup v2 directory, or -1 (clone3(2), 5.7)
+	Stdio      [3]int          // descriptors 0 to 2 of the container
+	Preserve   int             // descriptors 3 to 3+Preserve-1 stay where they are
+	Inherit    []kernel.Handle // descriptors of this process that the stub gets as well
+	ImageDirs  []string        // where the executable goes if memfds may not be executed
+	NoMemfd    bool            // use ImageDirs at once
+	Dumpable   bool            // leave the stub dumpable, so that ids can be mapped from outside
+	Timeout    time.Duration   // bound of each wait; 0 means a minute
+}
+
+// Stub is a running stub.
+type Stub struct {
+	PID   int // in this process's PID namespace
+	PidFD int
+
+	ring      *ring
+	line      int             // our end of the socket pair
+	far       kernel.Handle   // the stub's end, as the stub knows it
+	inherited []kernel.Handle // Config.Inherit, as the stub knows them
+	timeout   time.Duration
+	reaped    bool
+	parked    bool
+	lost      *kernel.LostError
+}
+
+// The first two records stay: every round begins with them.
+const (
+	hideRecord = iota // prctl(PR_SET_DUMPABLE, 0): nobody may look into the stub
+	waitRecord        // read from the line; end of file ends the stub
+	firstRecord
+)
+
+// Start starts a stub. It blocks in its first wait until Run gives it work.
+// The first call that it ever executes makes it non-dumpable.
+func Start(c Config) (*Stub, error) {
+	s := &Stub{timeout: c.Timeout, line: -1, PidFD: -1}
+	if s.timeout == 0 {
+		s.timeout = time.Minute
+	}
+	image, err := openImage(c.ImageDirs, c.NoMemfd)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make the stub's executable: %w", err)
+	}
+	defer unix.Close(image)
+	memory, err := openMemory()
+	if err != nil {
+		return nil, fmt.Errorf("cannot make shared memory: %w", err)
+	}
+	defer unix.Close(memory)
+	if s.ring, err = newRing(memory); err != nil {
+		return nil, fmt.Errorf("cannot map shared memory: %w", err)
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		s.ring.close()
+		return nil, fmt.Errorf("cannot make a socket pair: %w", err)
+	}
+	defer unix.Close(pair[1])
+	s.line = pair[0]
+	if err := s.spawn(&c, image, memory, pair[1]); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// spawn forks. The child's descriptors are: standard ones, the preserved
+// ones at their own numbers, the shared memory, the line, the inherited ones.
+// The memory's number is argc, which is how the machine code finds it.
+func (s *Stub) spawn(c *Config, image, memory, far int) error {
+	files := []uintptr{uintptr(c.Stdio[0]), uintptr(c.Stdio[1]), uintptr(c.Stdio[2])}
+	for i := range c.Preserve {
+		files = append(files, uintptr(3+i))
+	}
+	argc := len(files)
+	files = append(files, uintptr(memory), uintptr(far))
+	s.far = kernel.NewHandle(int64(argc+1), "line")
+	for _, h := range c.Inherit {
+		n, _, _ := h.Number(nil)
+		s.inherited = append(s.inherited, kernel.NewHandle(int64(len(files)), h.Label()))
+		files = append(files, uintptr(n))
+	}
+	argv := make([]string, argc)
+	copy(argv, []string{"tongs", "stub"})
+
+	s.prepare(c.Dumpable)
+	// fork/exec moves descriptors to their places before it executes the
+	// image by its number: the number must be above all of them.
+	high, err := unix.FcntlInt(uintptr(image), unix.F_DUPFD_CLOEXEC, len(files)+16)
+	if err != nil {
+		return fmt.Errorf("cannot duplicate the stub's descriptor: %w", err)
+	}
+	defer unix.Close(high)
+	attr := &syscall.ProcAttr{Files: files, Sys: &syscall.SysProcAttr{
+		Cloneflags: c.Namespaces, PidFD: &s.PidFD, UseCgroupFD: c.CgroupFD >= 0, CgroupFD: c.CgroupFD}}
+	s.PID, err = syscall.ForkExec("/proc/self/fd/"+strconv.Itoa(high), argv, attr)
+	if err != nil {
+		return fmt.Errorf("cannot start the container's process: %w", err)
+	}
+	return nil
+}
+
+// prepare writes the two records that every round begins with.
+func (s *Stub) prepare(dumpable bool) {
+	line, _, _ := s.far.Number(nil)
+	flag := uint64(0)
+	if dumpable {
+		flag = 1
+	}
+	s.ring.reset(0)
+	s.ring.raw(unix.SYS_PRCTL, 0, unix.PR_SET_DUMPABLE, flag)
+	s.ring.raw(unix.SYS_READ, code.FlagZeroFatal, uint64(line), code.Base+scratchOff, 1)
+	s.ring.end()
+}
+
+// Inherited returns the handles of Config.Inherit as batches for this stub
+// must use them.
+func (s *Stub) Inherited() []kernel.Handle { return s.inherited }
+
+// Line returns the stub's end of the socket pair, for calls that report.
+func (s *Stub) Line() kernel.Handle { return s.far }
+
+// Hide makes the stub non-dumpable at the start of the next round.
+func (s *Stub) Hide() { *s.ring.word(code.ArgsOff + 8) = 0 }
+
+// Kill ends the stub, or what it became, and reaps it. It may be called more
+// than once.
+func (s *Stub) Kill() {
+	if s.PID == 0 || s.reaped {
+		return
+	}
+	unix.PidfdSendSignal(s.PidFD, unix.SIGKILL, nil, 0)
+	s.reap()
+}
+
+// reap waits for the stub's end, which is near, and says how it ended.
+func (s *Stub) reap() string {
+	var status unix.WaitStatus
+	for {
+		_, err := unix.Wait4(s.PID, &status, 0, nil)
+		if err == unix.EINTR {
+			continue
+		}
+		s.reaped = true
+		if err != nil {
+			return "is gone"
+		}
+		break
+	}
+	if status.Signaled() {
+		return "was killed by signal " + strconv.Itoa(int(status.Signal())) + " (" + unix.SignalName(status.Signal()) + ")"
+	}
+	return "exited with status " + strconv.Itoa(status.ExitStatus())
+}
+
+// Close frees what this process holds of the stub: after it, a stub that
+// waits for work ends by itself.
+func (s *Stub) Close() {
+	s.ring.close()
+	for _, fd := range []*int{&s.line, &s.PidFD} {
+		if *fd >= 0 {
+			unix.Close(*fd)
+			*fd = -1
+		}
+	}
+}
