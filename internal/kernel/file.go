@@ -231,3 +231,10 @@ func (b *Batch) Fstatfs(h Handle) *Statfs {
 // Type returns the file system's magic number. f_type is the first word of
 // struct statfs on every 64-bit architecture.
 func (s *Statfs) Type() int64 { return int64(binary.NativeEndian.Uint64(s.mem[:])) }
+
+// UID returns the file's owner.
+func (s *Stat) UID() uint32 { return binary.NativeEndian.Uint32(s.mem[20:]) }
+
+// StatPath adds statx(2) on a path as the executing process sees it, following
+// links.
+func (b *Batch) StatPath(path string) *Stat { return b.statx(CWD(), path, 0) }

@@ -153,14 +153,15 @@ func (b *Batch) Setdomainname(name string) *Batch {
 	return b
 }
 
-// SendFD adds sendmsg(2) of one byte with the descriptor number fd of the
-// executing process (unix(7), SCM_RIGHTS).
-func (b *Batch) SendFD(socket Handle, fd int) *Batch {
+// SendFD adds sendmsg(2) of one byte with a descriptor (unix(7), SCM_RIGHTS).
+// Its number lies inside of the message, so the call that opened it must have
+// been executed before.
+func (b *Batch) SendFD(socket, h Handle) *Batch {
 	payload := &Mem{Bytes: []byte{'f'}}
 	iov := make([]byte, 16)
 	binary.NativeEndian.PutUint64(iov[8:], 1)
 	vec := &Mem{Bytes: iov, Refs: []Pointer{{0, payload}}}
-	control := &Mem{Bytes: unix.UnixRights(fd)}
+	control := &Mem{Bytes: unix.UnixRights(int(h.r.n))}
 	msg := make([]byte, 56) // struct msghdr of 64-bit systems
 	binary.NativeEndian.PutUint64(msg[24:], 1)
 	binary.NativeEndian.PutUint64(msg[40:], uint64(len(control.Bytes)))

@@ -91,13 +91,46 @@ func (s *Stub) wait() (gone bool, err error) {
 		if err != nil {
 			return false, fmt.Errorf("cannot be waited for: %w", err)
 		}
-		var one [1]byte
-		n, err = unix.Read(s.line, one[:])
-		if err == unix.EINTR {
+		gone, more := s.receive()
+		if !more {
+			return gone, nil
+		}
+	}
+}
+
+// receive takes one byte, and the descriptor that may come with it. more
+// means that it was not the stub's report: a descriptor, or nothing yet.
+func (s *Stub) receive() (gone, more bool) {
+	var one [1]byte
+	var control [32]byte // room for one descriptor; others are dropped
+	n, size, _, _, err := unix.Recvmsg(s.line, one[:], control[:], unix.MSG_CMSG_CLOEXEC)
+	if err == unix.EINTR {
+		return false, true
+	}
+	if err != nil || n == 0 {
+		return true, false
+	}
+	messages, err := unix.ParseSocketControlMessage(control[:size])
+	if err != nil || len(messages) == 0 {
+		return false, false
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	for _, fd := range fds {
+		if err != nil || s.received >= 0 {
+			unix.Close(fd)
 			continue
 		}
-		return err != nil || n == 0, nil
+		s.received = fd
 	}
+	return false, true
+}
+
+// TakeFD returns the descriptor that the stub has sent, -1 if none. It is the
+// caller's from then on.
+func (s *Stub) TakeFD() int {
+	fd := s.received
+	s.received = -1
+	return fd
 }
 
 // collect takes the results of the calls from first up to next.

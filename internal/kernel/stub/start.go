@@ -45,6 +45,7 @@ type Stub struct {
 	line      int             // our end of the socket pair
 	far       kernel.Handle   // the stub's end, as the stub knows it
 	inherited []kernel.Handle // Config.Inherit, as the stub knows them
+	received  int             // a descriptor that the stub sent, or -1
 	timeout   time.Duration
 	reaped    bool
 	parked    bool
@@ -61,7 +62,7 @@ const (
 // Start starts a stub. It blocks in its first wait until Run gives it work.
 // The first call that it ever executes makes it non-dumpable.
 func Start(c Config) (*Stub, error) {
-	s := &Stub{timeout: c.Timeout, line: -1, PidFD: -1}
+	s := &Stub{timeout: c.Timeout, line: -1, PidFD: -1, received: -1}
 	if s.timeout == 0 {
 		s.timeout = time.Minute
 	}
@@ -185,7 +186,7 @@ func (s *Stub) reap() string {
 // waits for work ends by itself.
 func (s *Stub) Close() {
 	s.ring.close()
-	for _, fd := range []*int{&s.line, &s.PidFD} {
+	for _, fd := range []*int{&s.line, &s.PidFD, &s.received} {
 		if *fd >= 0 {
 			unix.Close(*fd)
 			*fd = -1

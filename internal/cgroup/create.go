@@ -1,0 +1,275 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/cgroups"
+	"github.com/opencontainers/cgroups/fs"
+	"github.com/opencontainers/cgroups/fs2"
+	"golang.org/x/sys/unix"
+)
+
+// Owned returns the directories that Create makes or has made: those of Paths
+// that do not exist when it is first called (by Create at the latest), so that
+// it can be written down before the first side effect. Parents are not among
+// them: other containers may be using those. A systemd unit's directory is
+// systemd's.
+func (g *Group) Owned() []string {
+	if g.knowsOwned {
+		return g.owned
+	}
+	g.knowsOwned = true
+	if g.systemd != nil {
+		return nil
+	}
+	var st unix.Stat_t
+	for _, h := range g.hierarchies {
+		if unix.Stat(h.Dir, &st) == unix.ENOENT {
+			g.owned = append(g.owned, h.Dir)
+		}
+	}
+	return g.owned
+}
+
+// Create makes the directories, and refuses a cgroup that already has
+// processes or is frozen. When it fails, what it made is gone again. With
+// systemd it only checks: a scope cannot be without a process, so Join makes
+// it.
+//
+// A rootless container whose linux.cgroupsPath is empty and that asks for no
+// limit goes without a cgroup when permission is missing, as in runc.
+func (g *Group) Create() error {
+	g.Owned()
+	var made []string
+	for _, h := range g.hierarchies {
+		var err error
+		if g.systemd == nil {
+			err = g.createDir(h)
+		} else {
+			err = unix.EEXIST
+		}
+		switch {
+		case err == nil:
+			made = append(made, h.Dir)
+			continue
+		case err == unix.EEXIST:
+			err = checkUnused(h)
+		}
+		if err == nil {
+			continue
+		}
+		removeAll(made)
+		if g.rootless && g.defaultPath && isForbidden(err) && !needsController(g.resources) {
+			g.hierarchies, g.owned = nil, nil
+			return nil
+		}
+		return err
+	}
+	if g.systemd == nil {
+		g.owned = made
+	}
+	g.made = len(made) > 0
+	return nil
+}
+
+// createDir makes one directory; EEXIST, unwrapped, says that it was there.
+func (g *Group) createDir(h Hierarchy) error {
+	err := unix.Mkdir(h.Dir, 0o755)
+	if err != nil && err != unix.EEXIST && err != unix.ENOENT {
+		return fmt.Errorf("cannot create cgroup: mkdir %q: %w", h.Dir, err)
+	}
+	existed := err == unix.EEXIST
+	switch {
+	case g.unified:
+		err = g.prepareUnified(h.Dir, err == unix.ENOENT)
+	case h.Names[0] == "cpuset":
+		// A v1 cpuset starts empty and takes no process until it has CPUs
+		// and memory nodes, nor do its parents. The pid -1 joins nothing.
+		err = (&fs.CpusetGroup{}).ApplyDir(h.Dir, g.resources, -1)
+	case err == unix.ENOENT:
+		err = os.MkdirAll(h.Dir, 0o755)
+	default:
+		err = nil
+	}
+	if err == nil && slices.Contains(h.Names, "cpu") && (g.resources.CpuRtPeriod != 0 || g.resources.CpuRtRuntime != 0) {
+		// A real-time process can only join a group that has a budget.
+		err = (&fs.CpuGroup{}).SetRtSched(h.Dir, g.resources)
+	}
+	if err != nil {
+		if !existed {
+			unix.Rmdir(h.Dir)
+		}
+		return fmt.Errorf("cannot create cgroup %q: %w", h.Dir, err)
+	}
+	if existed {
+		return unix.EEXIST
+	}
+	return nil
+}
+
+// prepareUnified sees to it that a v2 directory exists, can hold processes and
+// has every controller that the root has. Usually that is so already, and
+// costs three reads; otherwise the library walks down from the root.
+func (g *Group) prepareUnified(dir string, missing bool) error {
+	if !missing {
+		all, err := readFile(root, "cgroup.controllers")
+		if err != nil {
+			return err
+		}
+		own, err := readFile(dir, "cgroup.controllers")
+		if err != nil {
+			return err
+		}
+		kind, err := readFile(dir, "cgroup.type")
+		if err != nil {
+			return err
+		}
+		if kind == "domain\n" && (all == own || containsAll(own, all)) {
+			return nil
+		}
+	}
+	return fs2.CreateCgroupPath(dir, &cgroups.Cgroup{Resources: g.resources})
+}
+
+func containsAll(have, want string) bool {
+	fields := strings.Fields(have)
+	for w := range strings.FieldsSeq(want) {
+		if !slices.Contains(fields, w) {
+			return false
+		}
+	}
+	return true
+}
+
+// checkUnused refuses a cgroup which is in use: its processes would share the
+// limits and be killed with the container, and a frozen one never starts
+// (runc#3828).
+func checkUnused(h Hierarchy) error {
+	pids, err := pidsBelow(h.Dir, nil)
+	if err != nil && !isGone(err) {
+		return err
+	}
+	if len(pids) > 0 {
+		return fmt.Errorf("cannot use cgroup %q: it is not empty: %d processes found", h.Dir, len(pids))
+	}
+	if frozen, err := isFrozen(h); err == nil && frozen {
+		return fmt.Errorf("cannot use cgroup %q: it is frozen", h.Dir)
+	}
+	return nil
+}
+
+// FD returns a descriptor of the v2 directory for CLONE_INTO_CGROUP (5.7), or
+// -1 where the clone cannot place the process: v1, systemd, no cgroup. The
+// Group keeps it; Close closes it. A caller that asks must use it: Join then
+// has nothing to do.
+func (g *Group) FD() (int, error) {
+	if !g.unified || g.systemd != nil || len(g.hierarchies) == 0 {
+		return -1, nil
+	}
+	fd, err := g.open()
+	g.placed = err == nil
+	return fd, err
+}
+
+func (g *Group) open() (int, error) {
+	if g.fd >= 0 {
+		return g.fd, nil
+	}
+	dir := g.hierarchies[0].Dir
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return -1, fmt.Errorf("cannot open cgroup %q: %w", dir, err)
+	}
+	g.fd = fd
+	return fd, nil
+}
+
+// Close closes the descriptor of FD. The Group stays usable.
+func (g *Group) Close() {
+	if g.fd >= 0 {
+		unix.Close(g.fd)
+		g.fd = -1
+	}
+}
+
+// Join puts a process into the cgroup: into each v1 hierarchy, or by starting
+// the systemd unit around it. It does nothing when the clone did (see FD).
+func (g *Group) Join(pid int) error {
+	if g.placed || len(g.hierarchies) == 0 {
+		return nil
+	}
+	if g.systemd != nil {
+		return g.systemd.start(pid)
+	}
+	return g.Enter(pid)
+}
+
+// Enter writes a process into an existing cgroup, whoever made it: what exec
+// does where it cannot clone into it.
+func (g *Group) Enter(pid int) error {
+	for _, h := range g.hierarchies {
+		err := writeFile(h.Dir, "cgroup.procs", fmt.Sprint(pid))
+		if err == nil || (g.rootless && g.defaultPath && isForbidden(err)) {
+			continue
+		}
+		return fmt.Errorf("cannot move process %d to cgroup: %w", pid, err)
+	}
+	return nil
+}
+
+// Holds reads back whether a process is in the cgroup, in every hierarchy: a
+// container outside of its limits must not start.
+func (g *Group) Holds(pid int) (bool, error) {
+	text, err := readFile(fmt.Sprintf("/proc/%d", pid), "cgroup")
+	if err != nil {
+		return false, fmt.Errorf("cannot find the cgroup of process %d: %w", pid, err)
+	}
+	in, err := parseOwnCgroups(text)
+	if err != nil {
+		return false, err
+	}
+	for _, h := range g.hierarchies {
+		// The mount may show a part of the hierarchy only.
+		below := h.Dir[len(h.Mountpoint):]
+		for _, name := range h.Names {
+			if !strings.HasSuffix(in[name], below) {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
+}
+
+// Delegate gives the cgroup to a user, so that a container with its own cgroup
+// namespace and a writable mount manages what is below. Only v2 is safe to
+// delegate (cgroups(7), "Cgroups delegation"); elsewhere it does nothing.
+func (g *Group) Delegate(uid int) error {
+	if !g.unified || len(g.hierarchies) == 0 {
+		return nil
+	}
+	dir := g.hierarchies[0].Dir
+	list, err := os.ReadFile("/sys/kernel/cgroup/delegate")
+	if err != nil {
+		return fmt.Errorf("cannot delegate cgroup: %w", err)
+	}
+	if err := os.Chown(dir, uid, -1); err != nil {
+		return fmt.Errorf("cannot delegate cgroup: %w", err)
+	}
+	for name := range strings.FieldsSeq(string(list)) {
+		err := os.Chown(dir+"/"+name, uid, -1)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("cannot delegate cgroup: %w", err)
+		}
+	}
+	return nil
+}
+
+func removeAll(dirs []string) {
+	for _, dir := range slices.Backward(dirs) {
+		unix.Rmdir(dir)
+	}
+}

@@ -1,0 +1,54 @@
+package cgroup
+
+import (
+	"fmt"
+
+	"github.com/opencontainers/cgroups"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+func convertCPU(r *cgroups.Resources, c *specs.LinuxCPU, unified bool) error {
+	if c == nil {
+		return nil
+	}
+	if c.Shares != nil {
+		r.CpuShares = *c.Shares
+		// Quadratic, with 1024 shares as weight 100 (runc#4772).
+		r.CpuWeight = cgroups.ConvertCPUSharesToCgroupV2Value(*c.Shares)
+	}
+	if c.Quota != nil {
+		r.CpuQuota = *c.Quota
+	}
+	if c.Period != nil {
+		r.CpuPeriod = *c.Period
+	}
+	r.CpuBurst, r.CPUIdle = c.Burst, c.Idle
+	if c.RealtimeRuntime != nil {
+		r.CpuRtRuntime = *c.RealtimeRuntime
+	}
+	if c.RealtimePeriod != nil {
+		r.CpuRtPeriod = *c.RealtimePeriod
+	}
+	if !isList(c.Cpus) {
+		return fmt.Errorf("linux.resources.cpu.cpus: %q is not a list like 0-3,7", c.Cpus)
+	}
+	if !isList(c.Mems) {
+		return fmt.Errorf("linux.resources.cpu.mems: %q is not a list like 0-1", c.Mems)
+	}
+	r.CpusetCpus, r.CpusetMems = c.Cpus, c.Mems
+	if i := c.Idle; i != nil && *i != 0 && *i != 1 {
+		return fmt.Errorf("linux.resources.cpu.idle: %d is not 0 or 1", *i)
+	}
+	return nil
+}
+
+// isList admits the characters of cpuset(7)'s list format; the kernel judges
+// the rest.
+func isList(s string) bool {
+	for _, c := range s {
+		if (c < '0' || c > '9') && c != ',' && c != '-' && c != ':' && c != '/' && c != ' ' && c != '\n' {
+			return false
+		}
+	}
+	return true
+}

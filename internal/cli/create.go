@@ -1,0 +1,70 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/pflag"
+
+	"tongs/internal/container"
+)
+
+func createCommand() command {
+	return command{
+		name:  "create",
+		args:  "ID",
+		short: "make a container, to be started later",
+		about: "The container's process waits until `tongs start ID`.\n\nexample: tongs create -b /bundles/web web1\n",
+		flags: createFlags,
+		min:   1, max: 1,
+		run: runCreate,
+	}
+}
+
+// createFlags are those that run has, too.
+func createFlags(fs *pflag.FlagSet, o *options) {
+	fs.StringVarP(&o.bundle, "bundle", "b", "", "`DIR` of config.json (default: where we are)")
+	fs.StringVar(&o.consoleSocket, "console-socket", "", "send the terminal's master to this AF_UNIX `PATH`")
+	fs.StringVar(&o.pidfdSocket, "pidfd-socket", "", "send a pidfd of the process to this AF_UNIX `PATH`")
+	fs.StringVar(&o.pidFile, "pid-file", "", "write the process id to `FILE`")
+	fs.BoolVar(&o.noPivot, "no-pivot", false, "no pivot_root: for a root on a ramdisk")
+	fs.BoolVar(&o.noNewKeyring, "no-new-keyring", false, "keep the caller's session keyring")
+	fs.IntVar(&o.preserveFDs, "preserve-fds", 0, "pass `N` descriptors from 3 on to the container")
+}
+
+func runCreate(a *app, o *options, args []string) (int, error) {
+	if err := a.create(o, args[0]); err != nil {
+		return exitFailure, fmt.Errorf("tongs create failed: %w", err)
+	}
+	return exitOK, nil
+}
+
+func (a *app) create(o *options, id string) error {
+	s, err := a.store()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	co := a.createOptions(o, id)
+	co.Detach, co.Park = true, true
+	init, err := container.Create(s, co)
+	if err != nil {
+		return err
+	}
+	return init.Close()
+}
+
+func (a *app) createOptions(o *options, id string) container.CreateOptions {
+	return container.CreateOptions{
+		ID:            id,
+		BundleDir:     o.bundle,
+		PidFile:       o.pidFile,
+		ConsoleSocket: o.consoleSocket,
+		PidfdSocket:   o.pidfdSocket,
+		NoPivot:       o.noPivot,
+		NoNewKeyring:  o.noNewKeyring,
+		SystemdCgroup: a.systemdCgroup,
+		Rootless:      a.rootless,
+		PreserveFDs:   o.preserveFDs,
+		Warn:          a.log.warn,
+	}
+}

@@ -1,0 +1,330 @@
+package container
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"tongs/internal/bundle"
+	"tongs/internal/cgroup"
+	"tongs/internal/console"
+	"tongs/internal/kernel"
+	"tongs/internal/kernel/host"
+	"tongs/internal/kernel/stub"
+	"tongs/internal/setup"
+	"tongs/internal/state"
+)
+
+// CreateOptions are what the command line says of a new container.
+type CreateOptions struct {
+	ID            string
+	BundleDir     string // the current directory if empty
+	PidFile       string
+	ConsoleSocket string
+	PidfdSocket   string
+	NoPivot       bool
+	NoNewKeyring  bool
+	SystemdCgroup bool
+	Rootless      string // true, false or auto
+	PreserveFDs   int
+	Detach        bool         // nobody waits for the container in the foreground
+	Park          bool         // leave the process waiting for `start` (create)
+	Warn          func(string) // gets a line for each warning
+}
+
+// creation is one create under way, with what must be undone if it fails.
+type creation struct {
+	o     CreateOptions
+	b     *bundle.Bundle
+	group *cgroup.Group
+	dir   *state.Dir
+	st    *state.State
+	env   *setup.Env
+	stub  *stub.Stub
+	fifo  int
+	init  *Init
+	undo  []func()
+}
+
+// Create makes the container and leaves its process waiting: for `start` if
+// it is to be parked, for Init.Start otherwise. The state is on disk before
+// anything else is made; whatever fails leaves nothing behind.
+func Create(store *state.Store, o CreateOptions) (*Init, error) {
+	c := &creation{o: o, fifo: -1}
+	if err := state.ValidID(o.ID); err != nil {
+		return nil, err
+	}
+	err := c.prepare()
+	if err == nil {
+		err = c.create(store)
+	}
+	if err != nil {
+		for i := len(c.undo) - 1; i >= 0; i-- {
+			c.undo[i]()
+		}
+		return nil, err
+	}
+	c.dir.Unlock()
+	return c.init, nil
+}
+
+// prepare does everything that leaves no trace: it reads, checks and opens.
+func (c *creation) prepare() (err error) {
+	if c.b, err = bundle.Load(cmp.Or(c.o.BundleDir, ".")); err != nil {
+		return err
+	}
+	for _, w := range c.b.Warnings {
+		c.o.Warn(w)
+	}
+	if err := bundle.Check(c.b.Spec); err != nil {
+		return err
+	}
+	if err := c.checkOptions(); err != nil {
+		return err
+	}
+	rootless := c.o.Rootless == "true" || c.o.Rootless != "false" && os.Geteuid() != 0
+	c.group, err = cgroup.New(c.b.Spec, cgroup.Options{ID: c.o.ID, Systemd: c.o.SystemdCgroup, Rootless: rootless})
+	if err != nil {
+		return err
+	}
+	c.env = &setup.Env{
+		Options: setup.Options{ID: c.o.ID, Bundle: c.b.Dir, NoPivot: c.o.NoPivot, NoNewKeyring: c.o.NoNewKeyring,
+			PreserveFDs: c.o.PreserveFDs, Park: c.o.Park},
+		Spec: c.b.Spec, Host: host.Kernel{}, K: host.Kernel{}, B: &kernel.Batch{}, Warn: c.o.Warn,
+		CgroupV2: c.group.Unified(), CgroupsV1: hierarchies(c.group),
+	}
+	return nil
+}
+
+// checkOptions refuses combinations that cannot work. The first two texts are
+// runc's, which callers know.
+func (c *creation) checkOptions() error {
+	terminal := c.b.Spec.Process.Terminal
+	switch {
+	case terminal && c.o.Detach && c.o.ConsoleSocket == "":
+		return errors.New("cannot allocate tty if tongs will detach without setting console socket")
+	case (!terminal || !c.o.Detach) && c.o.ConsoleSocket != "":
+		return errors.New("cannot use console socket if tongs will not detach or allocate tty")
+	case c.o.PreserveFDs < 0:
+		return fmt.Errorf("--preserve-fds: %d is negative", c.o.PreserveFDs)
+	}
+	for fd := 3; fd < 3+c.o.PreserveFDs; fd++ {
+		// What this program opened itself is close-on-exec; what the caller
+		// passed is not.
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+		if err != nil || flags&unix.FD_CLOEXEC != 0 {
+			return fmt.Errorf("--preserve-fds: please check that the preserved-fd %d (of %d) is present", fd-3, c.o.PreserveFDs)
+		}
+	}
+	return nil
+}
+
+// hierarchies is what a v1 cgroup mount shows.
+func hierarchies(g *cgroup.Group) []setup.V1Hierarchy {
+	var list []setup.V1Hierarchy
+	for _, h := range g.Hierarchies() {
+		if len(h.Names) == 1 && h.Names[0] == "" {
+			continue // the v2 tree of a hybrid
+		}
+		v := setup.V1Hierarchy{Name: filepath.Base(h.Mountpoint), Options: h.Names, Dir: h.Dir}
+		for _, n := range h.Names {
+			if n = strings.TrimPrefix(n, "name="); n != v.Name {
+				v.Links = append(v.Links, n)
+			}
+		}
+		list = append(list, v)
+	}
+	return list
+}
+
+func (c *creation) create(store *state.Store) (err error) {
+	if c.dir, err = store.Create(c.o.ID); err != nil {
+		return err
+	}
+	c.onFailure(func() { c.dir.Remove(); c.dir.Close() })
+	if err := c.writeState(state.Creating); err != nil {
+		return err
+	}
+	if err := c.group.Create(); err != nil {
+		return err
+	}
+	c.onFailure(func() { c.group.Remove() })
+	defer c.group.Close()
+	if err := c.env.Do(setup.HostOrder()); err != nil {
+		return err
+	}
+	if err := c.start(); err != nil {
+		return err
+	}
+	if err := c.env.Do(setup.CreateOrder()); err != nil {
+		return c.explain(err)
+	}
+	return c.finish()
+}
+
+func (c *creation) onFailure(f func()) { c.undo = append(c.undo, f) }
+
+// start starts the container's process in its namespaces and its cgroup. It
+// has executed nothing when start returns.
+func (c *creation) start() error {
+	cgroupFD, err := c.group.FD()
+	if err != nil {
+		return err
+	}
+	inherit := c.env.Inherit()
+	if c.o.Park {
+		if err := c.makeFIFO(); err != nil {
+			return err
+		}
+		defer unix.Close(c.fifo)
+		inherit = append(inherit, kernel.NewHandle(int64(c.fifo), "exec.fifo"))
+	}
+	c.stub, err = stub.Start(stub.Config{Namespaces: c.env.CloneFlags(), CgroupFD: cgroupFD, Stdio: [3]int{0, 1, 2},
+		Preserve: c.o.PreserveFDs, Inherit: inherit, ImageDirs: []string{c.dir.Path(), "/tmp", "/var/tmp", "/dev/shm"}})
+	if err != nil {
+		return err
+	}
+	c.onFailure(func() { c.stub.Kill(); c.stub.Close() })
+	if err := c.group.Join(c.stub.PID); err != nil {
+		return err
+	}
+	if err := c.group.Limit(); err != nil {
+		return err
+	}
+	list := c.stub.Inherited()
+	if c.o.Park {
+		c.env.Fifo = list[len(list)-1]
+		list = list[:len(list)-1]
+	}
+	c.env.K, c.env.Line = c.stub, c.stub.Line()
+	c.env.PID = kernel.NewHandle(int64(c.stub.PID), "container")
+	return c.env.Inherited(list)
+}
+
+// makeFIFO makes exec.fifo and opens it for the process. Both directions are
+// open, so that neither the opening blocks nor a reader sees its end.
+func (c *creation) makeFIFO() error {
+	if err := c.dir.MakeFIFO(0, 0); err != nil {
+		return err
+	}
+	var err error
+	c.fifo, err = c.dir.OpenFIFO(unix.O_RDWR)
+	return err
+}
+
+// explain adds to an error that the container's process was killed for lack
+// of memory, if it was.
+func (c *creation) explain(err error) error {
+	var lost *kernel.LostError
+	if errors.As(err, &lost) {
+		return fmt.Errorf("container init died: %w", err)
+	}
+	return err
+}
+
+// finish makes the container known: the state, the pid file, the terminal.
+// From the moment that the process is parked it needs tongs no more.
+func (c *creation) finish() error {
+	c.init = &Init{Dir: c.dir, PID: c.stub.PID, PidFD: c.stub.PidFD, stub: c.stub, env: c.env}
+	if err := c.passConsole(); err != nil {
+		return err
+	}
+	if c.o.PidfdSocket != "" {
+		if err := console.SendFD(c.o.PidfdSocket, "standard", c.stub.PidFD); err != nil {
+			return fmt.Errorf("--pidfd-socket: %w", err)
+		}
+	}
+	if c.o.PidFile != "" {
+		if err := writePidFile(c.o.PidFile, c.stub.PID); err != nil {
+			return err
+		}
+		c.onFailure(func() { os.Remove(c.o.PidFile) })
+	}
+	phase := state.Running
+	if c.o.Park {
+		phase = state.Created
+	}
+	if err := c.writeState(phase); err != nil {
+		return err
+	}
+	if err := c.init.queueTail(); err != nil || !c.o.Park {
+		return err
+	}
+	return c.stub.Park(c.init.tail)
+}
+
+// passConsole takes the terminal's master and sends it on, or keeps it for
+// the foreground.
+func (c *creation) passConsole() error {
+	if !c.b.Spec.Process.Terminal {
+		return nil
+	}
+	fd := c.stub.TakeFD()
+	if fd < 0 {
+		return errors.New("process.terminal: the terminal was not received")
+	}
+	master := os.NewFile(uintptr(fd), "/dev/ptmx")
+	if c.o.ConsoleSocket == "" {
+		c.init.Console = master
+		c.onFailure(func() { master.Close() })
+		return nil
+	}
+	defer master.Close()
+	if err := console.Send(c.o.ConsoleSocket, "/dev/pts/0", master); err != nil {
+		return fmt.Errorf("--console-socket: %w", err)
+	}
+	return nil
+}
+
+// writePidFile writes the number without a newline, to a name beside the
+// file first: a reader sees all of it or no file. A left-over of that name is
+// an error, as with runc.
+func writePidFile(path string, pid int) error {
+	dir, name := filepath.Split(path)
+	temp := filepath.Join(dir, "."+name)
+	f, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL|os.O_SYNC, 0o666)
+	if err != nil {
+		return fmt.Errorf("--pid-file: cannot create: %v", err)
+	}
+	_, err = fmt.Fprintf(f, "%d", pid)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(temp, path)
+	}
+	if err != nil {
+		os.Remove(temp)
+		return fmt.Errorf("--pid-file: cannot write: %v", err)
+	}
+	return nil
+}
+
+// namespaceName is runc's name of a namespace type in the state.
+func namespaceName(t specs.LinuxNamespaceType) (name, file string) {
+	switch t {
+	case specs.PIDNamespace:
+		return "NEWPID", "pid"
+	case specs.NetworkNamespace:
+		return "NEWNET", "net"
+	case specs.MountNamespace:
+		return "NEWNS", "mnt"
+	case specs.IPCNamespace:
+		return "NEWIPC", "ipc"
+	case specs.UTSNamespace:
+		return "NEWUTS", "uts"
+	case specs.UserNamespace:
+		return "NEWUSER", "user"
+	case specs.CgroupNamespace:
+		return "NEWCGROUP", "cgroup"
+	case specs.TimeNamespace:
+		return "NEWTIME", "time"
+	}
+	return string(t), string(t)
+}

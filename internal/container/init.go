@@ -1,0 +1,133 @@
+package container
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"tongs/internal/kernel"
+	"tongs/internal/kernel/stub"
+	"tongs/internal/setup"
+	"tongs/internal/state"
+)
+
+// Init is the first process of a container that this process has created.
+type Init struct {
+	Dir     *state.Dir // not locked
+	PID     int
+	PidFD   int
+	Console *os.File // the terminal's master, if it stays here
+
+	stub *stub.Stub
+	env  *setup.Env
+	tail *kernel.Batch
+}
+
+// queueTail prepares the last calls of the process.
+func (i *Init) queueTail() error {
+	tail := recorder{}
+	i.env.K = &tail
+	err := i.env.Do(setup.TailOrder())
+	i.tail = tail.batch
+	return err
+}
+
+// recorder keeps the batch that it is given for later.
+type recorder struct{ batch *kernel.Batch }
+
+func (r *recorder) Run(b *kernel.Batch) error {
+	r.batch = b
+	return nil
+}
+
+// Start lets the process execute the container's program and returns when it
+// has, or with the error of its execve.
+func (i *Init) Start() error { return i.stub.Exec(i.tail) }
+
+// Close frees what this process holds of the container. One that was neither
+// parked nor started ends.
+func (i *Init) Close() error {
+	i.stub.Close()
+	if i.Console != nil {
+		i.Console.Close()
+	}
+	i.Dir.Close()
+	return nil
+}
+
+// writeState writes state.json. Before the process exists it says what will
+// be made, so that a delete can clean up after a create that was killed.
+func (c *creation) writeState(phase state.Phase) error {
+	if c.st == nil {
+		if err := c.newState(); err != nil {
+			return err
+		}
+	}
+	c.st.Tongs.Phase = phase
+	if c.stub != nil {
+		id, err := state.Identify(c.stub.PID)
+		if err != nil {
+			return err
+		}
+		c.st.PID, c.st.Start = id.PID, id.Start
+		c.st.NamespacePaths = map[string]string{}
+		for _, n := range c.st.Config.Namespaces {
+			c.st.NamespacePaths[n.Type] = "/proc/" + strconv.Itoa(id.PID) + "/ns/" + namespaceFile(n.Type)
+		}
+	}
+	return c.dir.Write(c.st)
+}
+
+func namespaceFile(name string) string {
+	for _, t := range []string{"pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time"} {
+		if n, file := namespaceName(specs.LinuxNamespaceType(t)); n == name {
+			return file
+		}
+	}
+	return ""
+}
+
+func (c *creation) newState() error {
+	boot, err := state.BootID()
+	if err != nil {
+		return err
+	}
+	self, err := state.Identify(os.Getpid())
+	if err != nil {
+		return err
+	}
+	spec := c.b.Spec
+	root := spec.Root.Path
+	if !filepath.IsAbs(root) {
+		root = filepath.Join(c.b.Dir, root)
+	}
+	st := &state.State{ID: c.o.ID, Created: time.Now().UTC(), CgroupPaths: c.group.Paths()}
+	st.Tongs = state.Own{Format: state.Format, Bundle: c.b.Dir, OCIVersion: spec.Version, BootID: boot, Runtime: self,
+		Root: state.Root{Path: root}, Annotations: spec.Annotations, SystemdCgroup: c.o.SystemdCgroup,
+		Owned: state.Owned{Cgroups: c.group.Owned()}}
+	var root0 unix.Stat_t
+	if err := unix.Stat(root, &root0); err == nil { // openRoot judges it
+		st.Tongs.Root.Dev, st.Tongs.Root.Ino = root0.Dev, root0.Ino
+	}
+	st.Config = state.Config{Rootfs: root, Hostname: spec.Hostname, Domainname: spec.Domainname, Version: spec.Version,
+		Cgroups: state.Cgroups{Name: c.o.ID, Systemd: c.o.SystemdCgroup}}
+	for k, v := range spec.Annotations {
+		st.Config.Labels = append(st.Config.Labels, k+"="+v)
+	}
+	slices.Sort(st.Config.Labels)
+	st.Config.Labels = append(st.Config.Labels, "bundle="+c.b.Dir)
+	if spec.Linux != nil {
+		st.Config.Cgroups.Path = spec.Linux.CgroupsPath
+		for _, n := range spec.Linux.Namespaces {
+			name, _ := namespaceName(n.Type)
+			st.Config.Namespaces = append(st.Config.Namespaces, state.Namespace{Type: name, Path: n.Path})
+		}
+	}
+	c.st = st
+	return nil
+}

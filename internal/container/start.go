@@ -1,0 +1,121 @@
+package container
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tongs/internal/state"
+)
+
+// Phrases of runc. containerd hands them to its clients; the tests of docker
+// and of kubernetes' node e2e suite match them.
+var (
+	errStartStopped = errors.New("cannot start a container that has stopped")
+	errStartRunning = errors.New("cannot start an already running container")
+)
+
+// leaveTimeout bounds the wait for the container's process to become the
+// user's program. startContainer hooks run in that time.
+const leaveTimeout = 10 * time.Second
+
+// Start lets the process of a created container go on to the user's program,
+// and returns when it has become that program or has ended. That it ends at
+// once is no error: the program may be short.
+func Start(store *state.Store, id string) error {
+	d, err := store.Lookup(id)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Lock(); err != nil {
+		return err
+	}
+	info, err := query(d)
+	if err != nil {
+		return err
+	}
+	switch info.Status {
+	case Created:
+		return release(d, info.State)
+	case Stopped:
+		return errStartStopped
+	case Running:
+		return errStartRunning
+	}
+	return fmt.Errorf("cannot start a container in the %s state", info.Status)
+}
+
+// release writes the byte for which the process waits. The FIFO goes after the
+// write: if we are killed in between, a later start finds the FIFO without a
+// reader, see below; the other way round, a container would be left that waits
+// for ever and says that it runs.
+func release(d *state.Dir, st *state.State) error {
+	p, err := state.OpenProcess(st.Init())
+	if errors.Is(err, state.ErrProcessDone) {
+		return errStartStopped
+	}
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	fd, err := d.OpenFIFO(unix.O_WRONLY | unix.O_NONBLOCK)
+	if errors.Is(err, unix.ENXIO) { // nobody reads
+		return releasedBefore(d, p)
+	}
+	if errors.Is(err, unix.ENOENT) {
+		return errStartRunning
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if _, err := unix.Write(fd, []byte{0}); err != nil {
+		if err == unix.EPIPE { // ended since we opened it
+			return errStartStopped
+		}
+		return fmt.Errorf("cannot write to the start FIFO of container %q: %v", d.ID(), err)
+	}
+	if err := d.RemoveFIFO(); err != nil {
+		return err
+	}
+	return waitLeft(fd, p)
+}
+
+// releasedBefore is the case of a living process and a FIFO without a reader:
+// an earlier start was killed after its write.
+func releasedBefore(d *state.Dir, p *state.Process) error {
+	ended, err := p.Wait(0)
+	if err != nil {
+		return err
+	}
+	if ended {
+		return errStartStopped
+	}
+	if err := d.RemoveFIFO(); err != nil {
+		return err
+	}
+	return errStartRunning
+}
+
+// waitLeft waits until the process has closed the FIFO, which is close-on-exec
+// there: a FIFO without readers reports POLLERR to its writer (pipe(7)). When
+// the time is over the byte is still written, so that is no error.
+func waitLeft(fd int, p *state.Process) error {
+	fds := []unix.PollFd{{Fd: int32(fd)}, {Fd: int32(p.FD()), Events: unix.POLLIN}}
+	for end := time.Now().Add(leaveTimeout); ; {
+		left := time.Until(end)
+		if left <= 0 {
+			return nil
+		}
+		_, err := unix.Poll(fds, int(left/time.Millisecond)+1)
+		if err == nil && (fds[0].Revents != 0 || fds[1].Revents != 0) {
+			return nil
+		}
+		if err != nil && err != unix.EINTR {
+			return fmt.Errorf("cannot wait for the container's process: poll: %v", err)
+		}
+	}
+}

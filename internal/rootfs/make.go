@@ -1,0 +1,167 @@
+package rootfs
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"tongs/internal/kernel"
+)
+
+// Limits of a walk: links followed (the kernel's own is 40, path_resolution(7))
+// and components taken in all.
+const (
+	maxLinks = 40
+	maxSteps = 4096
+)
+
+// Make opens a path of the container and makes what is missing: directories
+// with mode 0755 and, if dir is false, an empty file with mode 0644 as the
+// last component. A symbolic link that leads nowhere is followed inside of the
+// root and its target is made. Each part is made through the handle of the
+// one before it, in the container's namespaces and with its rights.
+//
+// The walk is component by component, with a round trip for each: Look serves
+// the usual case.
+func (r *Root) Make(field, p string, dir bool) (*Place, error) {
+	w := walk{root: r, field: field, path: p, rest: split(p)}
+	h, err := w.run(dir)
+	if err != nil {
+		return nil, err
+	}
+	b := &kernel.Batch{}
+	b.For(field, "cannot look at "+p)
+	pl := &Place{Path: Clean(p), H: h, Stat: b.Stat(h), FS: b.Fstatfs(h)}
+	w.closeOthers(b, h)
+	if err := r.K.Run(b); err != nil {
+		return nil, err
+	}
+	return pl, nil
+}
+
+// walk is one resolution: the directories from the root to where it is, and
+// the components that are left.
+type walk struct {
+	root  *Root
+	field string
+	path  string
+	dirs  []kernel.Handle
+	rest  []string
+	links int
+}
+
+func split(p string) []string {
+	var parts []string
+	for part := range strings.SplitSeq(p, "/") {
+		if part != "" && part != "." {
+			parts = append(parts, part)
+		}
+	}
+	return parts
+}
+
+func (w *walk) run(dir bool) (kernel.Handle, error) {
+	w.dirs = []kernel.Handle{w.root.Dir}
+	for step := 0; len(w.rest) > 0; step++ {
+		if step > maxSteps {
+			return kernel.Handle{}, fmt.Errorf("%s: %s has more than %d components", w.field, w.path, maxSteps)
+		}
+		name := w.rest[0]
+		w.rest = w.rest[1:]
+		if name == ".." {
+			w.up()
+			continue
+		}
+		h, done, err := w.step(name, dir || len(w.rest) > 0)
+		if err != nil || done {
+			return h, err
+		}
+	}
+	return w.dirs[len(w.dirs)-1], nil
+}
+
+// up goes to the parent; the root is its own.
+func (w *walk) up() {
+	if len(w.dirs) > 1 {
+		w.dirs = w.dirs[:len(w.dirs)-1]
+	}
+}
+
+// step opens one component, makes it if it is missing, follows it if it is a
+// link. done means that it is a file and the last component.
+func (w *walk) step(name string, dir bool) (h kernel.Handle, done bool, err error) {
+	here := w.dirs[len(w.dirs)-1]
+	b := &kernel.Batch{}
+	b.For(w.field, "cannot open "+w.path)
+	h = b.Openat2(here, name, unix.O_PATH|unix.O_NOFOLLOW, 0, kernel.InRoot)
+	b.Allow(unix.ENOENT)
+	st := b.Stat(h)
+	b.Allow()
+	link := b.Readlinkat(h)
+	b.Allow()
+	if err := w.root.K.Run(b); err != nil {
+		return h, false, err
+	}
+	if h.Errno() == unix.ENOENT {
+		if h, st, err = w.create(here, name, dir); err != nil {
+			return h, false, err
+		}
+	}
+	switch st.Type() {
+	case unix.S_IFDIR:
+		w.dirs = append(w.dirs, h)
+		return h, false, nil
+	case unix.S_IFLNK:
+		return h, false, w.follow(string(link.Bytes()))
+	}
+	if len(w.rest) > 0 {
+		return h, false, fmt.Errorf("%s: cannot open %s: %q on the way is not a directory", w.field, w.path, name)
+	}
+	return h, true, nil
+}
+
+func (w *walk) follow(target string) error {
+	if w.links++; w.links > maxLinks {
+		return fmt.Errorf("%s: cannot open %s: more than %d symbolic links (ELOOP)", w.field, w.path, maxLinks)
+	}
+	if target == "" {
+		return fmt.Errorf("%s: cannot open %s: an empty symbolic link", w.field, w.path)
+	}
+	if target[0] == '/' {
+		w.dirs = w.dirs[:1]
+	}
+	w.rest = append(split(target), w.rest...)
+	return nil
+}
+
+// create makes one component and opens it. Another process may have been
+// faster: what it made is taken as if it had been there, and judged like that.
+func (w *walk) create(here kernel.Handle, name string, dir bool) (kernel.Handle, *kernel.Stat, error) {
+	b := &kernel.Batch{}
+	b.For(w.field, "cannot make "+w.path)
+	if dir {
+		b.Mkdirat(here, name, 0o755)
+	} else {
+		b.Mknodat(here, name, unix.S_IFREG|0o644, 0)
+	}
+	b.Allow(unix.EEXIST)
+	h := b.Openat2(here, name, unix.O_PATH|unix.O_NOFOLLOW, 0, kernel.InRoot)
+	st := b.Stat(h)
+	b.Check(func() error {
+		if st.Type() == unix.S_IFLNK {
+			return fmt.Errorf("%s: cannot make %s: %q has become a symbolic link: the root file system is being changed", w.field, w.path, name)
+		}
+		return nil
+	})
+	return h, st, w.root.K.Run(b)
+}
+
+// closeOthers adds closes of the directories on the way.
+func (w *walk) closeOthers(b *kernel.Batch, keep kernel.Handle) {
+	for _, d := range w.dirs[1:] {
+		if d != keep {
+			b.Close(d)
+		}
+	}
+}

@@ -1,0 +1,112 @@
+// Package rootfs is the container's root directory as a handle. The directory
+// is opened once; every path of the container is resolved below that handle
+// by openat2(2), judged by what was opened, and used through the descriptor
+// (rules R1 and R3: no name is used twice, and what was attached is looked
+// for where it should be).
+//
+// What it deliberately does not do:
+//   - It never uses a path of the host's, and never joins one with a path of
+//     the container's.
+//   - It does not protect against a mount that the configuration itself asks
+//     for; it protects the configuration from the content of the root.
+package rootfs
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"tongs/internal/kernel"
+)
+
+// Root is the root directory of one container.
+type Root struct {
+	K   kernel.Kernel // executes in the container's namespaces
+	Dir kernel.Handle // what is on top of the container's root now
+}
+
+// Place is a path of the container that has been opened.
+type Place struct {
+	Path string
+	H    kernel.Handle
+	Stat *kernel.Stat
+	FS   *kernel.Statfs
+}
+
+// Clean returns the path as an absolute one without dots or double slashes. A
+// relative path counts from the root.
+func Clean(p string) string { return path.Clean("/" + p) }
+
+// Look adds calls that open a path as it stands: no link may lie on the way,
+// nothing is made. The Place tells, once the batch has run, what was there.
+func (r *Root) Look(b *kernel.Batch, p string) *Place {
+	return r.open(b, p, kernel.InRootReal, true)
+}
+
+// Follow is Look that follows links, inside of the root.
+func (r *Root) Follow(b *kernel.Batch, p string) *Place {
+	return r.open(b, p, kernel.InRoot, true)
+}
+
+func (r *Root) open(b *kernel.Batch, p string, resolve uint64, allow bool) *Place {
+	h := b.Openat2(r.Dir, p, unix.O_PATH, 0, resolve)
+	if allow {
+		b.Allow()
+	}
+	pl := &Place{Path: p, H: h, Stat: b.Stat(h)}
+	if allow {
+		b.Allow()
+	}
+	pl.FS = b.Fstatfs(h)
+	if allow {
+		b.Allow()
+	}
+	return pl
+}
+
+// Errno says why the path could not be opened, 0 if it was.
+func (p *Place) Errno() unix.Errno { return p.H.Errno() }
+
+// Missing reports whether there was nothing at the path.
+func (p *Place) Missing() bool { return p.Errno() == unix.ENOENT || p.Errno() == unix.ENOTDIR }
+
+// IsDir reports whether the place is a directory.
+func (p *Place) IsDir() bool { return p.Stat.Type() == unix.S_IFDIR }
+
+// OnProc reports whether the place lies in a proc file system.
+func (p *Place) OnProc() bool { return p.FS.Type() == unix.PROC_SUPER_MAGIC }
+
+// Attach adds calls that put the detached mount m at the place and, right
+// behind it, look up the path again: whoever moved a directory on the way
+// meanwhile has made the path lead elsewhere, and the batch fails.
+func (r *Root) Attach(b *kernel.Batch, field string, m kernel.Handle, at *Place) {
+	b.For(field, "cannot attach the mount at "+at.Path)
+	b.MoveMount(m, at.H)
+	b.For(field, "cannot look for the mount at "+at.Path)
+	if at.Path != "/" { // a mount over the root is not seen from the handle below it
+		r.Expect(b, field, at.Path, b.Stat(m))
+	}
+	b.Close(at.H)
+}
+
+// Expect adds calls that check that a path leads to the root of the mount
+// whose root is stat.
+func (r *Root) Expect(b *kernel.Batch, field, p string, stat *kernel.Stat) {
+	b.For(field, "cannot look for the mount at "+p)
+	again := r.open(b, p, kernel.InRoot, false)
+	b.Close(again.H)
+	b.Check(func() error {
+		if again.Stat.MountID() != stat.MountID() || again.Stat.Ino() != stat.Ino() {
+			return fmt.Errorf("%s: the path %s leads elsewhere than to the mount that was just attached there: the root file system is being changed", field, p)
+		}
+		return nil
+	})
+}
+
+// Parent splits a clean path into its directory and its last component.
+func Parent(p string) (dir, name string) {
+	i := strings.LastIndexByte(p, '/')
+	return p[:max(i, 1)], p[i+1:]
+}

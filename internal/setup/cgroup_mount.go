@@ -1,0 +1,102 @@
+package setup
+
+import (
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"tongs/internal/kernel"
+	"tongs/internal/rootfs"
+)
+
+// addCgroupV1 shows the host's v1 hierarchies at a mount of type cgroup: a
+// tmpfs with a directory for each. With a cgroup namespace of the container's
+// own each is a mount of the hierarchy, whose root is the container's cgroup;
+// without one it is a copy of that directory (cgroups(7)). All are read-only
+// if the mount is.
+func (e *Env) addCgroupV1(m *mount) error {
+	readonly := m.opt.set & unix.MOUNT_ATTR_RDONLY
+	top := &mount{Mount: specs.Mount{Source: "tmpfs"}, index: m.index, field: m.field, path: m.path, fstype: "tmpfs", place: m.place, above: m.above, made: m.made}
+	top.opt = m.opt
+	top.opt.set &^= unix.MOUNT_ATTR_RDONLY
+	top.opt.super = []string{"mode=755"}
+	if err := e.build(top); err != nil {
+		return err
+	}
+	place, err := e.destination(top)
+	if err != nil {
+		return err
+	}
+	for _, v := range e.CgroupsV1 {
+		e.B.For(m.field, "cannot make "+m.path+"/"+v.Name)
+		e.B.Mkdirat(top.h, v.Name, 0o755)
+		for _, l := range v.Links {
+			e.B.Symlinkat(v.Name, top.h, l)
+		}
+	}
+	e.attach(top, place)
+	for i, v := range e.CgroupsV1 {
+		var h kernel.Handle
+		if e.newNamespace(specs.CgroupNamespace) {
+			h = e.mountV1(m, v)
+		} else if h = e.cgroups[i]; m.opt.set != 0 {
+			e.B.For(m.field+".options", "cannot set the flags of "+m.path+"/"+v.Name)
+			e.B.MountSetattr(h, 0, kernel.MountAttr{Set: m.opt.set})
+		}
+		at := &rootfs.Place{Path: m.path + "/" + v.Name}
+		e.B.For(m.field, "cannot open "+at.Path)
+		at.H = e.B.Openat2(top.h, v.Name, unix.O_PATH, 0, kernel.InRootReal)
+		e.Root.Attach(e.B, m.field, h, at)
+		e.B.Close(h)
+	}
+	if readonly != 0 {
+		e.B.For(m.field+".options", "cannot make "+m.path+" read-only")
+		e.B.MountSetattr(top.h, 0, kernel.MountAttr{Set: readonly})
+	}
+	m.h = top.h
+	return nil
+}
+
+// mountV1 makes a detached mount of one hierarchy.
+func (e *Env) mountV1(m *mount, v V1Hierarchy) kernel.Handle {
+	e.B.For(m.field, "cannot mount the cgroup hierarchy "+v.Name)
+	fs := e.B.Fsopen("cgroup")
+	e.B.FsconfigString(fs, "source", "cgroup")
+	for _, o := range v.Options {
+		if key, value, ok := strings.Cut(o, "="); ok {
+			e.B.FsconfigString(fs, key, value)
+		} else {
+			e.B.FsconfigFlag(fs, o)
+		}
+	}
+	e.B.FsconfigCreate(fs)
+	h := e.B.Fsmount(fs, m.opt.set, m.path+"/"+v.Name)
+	e.B.Close(fs)
+	return h
+}
+
+// openCgroups opens the container's directories of the v1 hierarchies, for a
+// cgroup mount without a cgroup namespace.
+func (e *Env) openCgroups() error {
+	if e.newNamespace(specs.CgroupNamespace) {
+		return nil
+	}
+	for _, m := range e.plan() {
+		if m.fstype != "cgroup" {
+			continue
+		}
+		e.cgroups = make([]kernel.Handle, len(e.CgroupsV1))
+		for i, v := range e.CgroupsV1 {
+			b := &kernel.Batch{}
+			b.For(m.field, "cannot open the cgroup "+v.Dir)
+			e.cgroups[i] = b.OpenTree(kernel.CWD(), v.Dir, unix.OPEN_TREE_CLONE)
+			if err := e.Host.Run(b); err != nil {
+				return err
+			}
+			e.keep(&e.cgroups[i])
+		}
+		return nil
+	}
+	return nil
+}

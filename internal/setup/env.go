@@ -1,0 +1,140 @@
+// Package setup turns a configuration into system calls: one file a field or
+// family of fields, in an order that order.go shows. A step reads what it
+// needs from the Env, puts calls into the Env's batch, and asks for a round
+// trip (Sync) only where a decision needs a result.
+//
+// What it deliberately does not do:
+//   - It makes no system call itself; kernels execute what it queues.
+//   - It has no model of the configuration besides specs.Spec.
+//   - It does not know of state files, cgroups' life, or the command line.
+package setup
+
+import (
+	"fmt"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"tongs/internal/kernel"
+	"tongs/internal/rootfs"
+)
+
+// Options are what the command line adds to the configuration.
+type Options struct {
+	ID           string
+	Bundle       string // absolute path; relative sources count from here
+	NoPivot      bool
+	NoNewKeyring bool
+	PreserveFDs  int
+	Park         bool // the process waits for exec.fifo (create), not for us (run)
+}
+
+// Env is what the steps of one run share.
+type Env struct {
+	Options
+	Spec *specs.Spec
+	Host kernel.Kernel // executes on the host
+	K    kernel.Kernel // executes in the container
+	B    *kernel.Batch // calls that have not been run yet
+	Root *rootfs.Root
+	Warn func(string)
+
+	// What the host steps opened, as handles of the host and, once the
+	// container's process exists, of that (Inherit).
+	inherit []*kernel.Handle
+
+	CgroupV2  bool          // /sys/fs/cgroup is cgroup2
+	CgroupsV1 []V1Hierarchy // the host's v1 hierarchies, for a cgroup mount
+	PID       kernel.Handle // the container's process, in the host's numbers
+	Line      kernel.Handle // the container's end of the line to us
+	Fifo      kernel.Handle // exec.fifo, if Park
+
+	root      kernel.Handle   // root.path's tree
+	sources   []source        // of bind mounts, by index of spec.mounts
+	null      kernel.Handle   // the host's /dev/null, checked
+	joins     []join          // namespaces by path
+	cgroups   []kernel.Handle // container's v1 directories
+	stdioNull [3]bool         // descriptor i is the host's /dev/null
+	stdioOwn  [3]bool         // descriptor i is to be given to the container's user
+
+	mounts   []*mount // the plan of spec.mounts
+	late     []late   // mounts that become read-only once they are filled
+	proc     kernel.Handle
+	hasKcore bool // the host has /proc/kcore
+	devSet   bool // /dev was filled while it was detached
+
+	cwd      *rootfs.Place
+	passwd   *kernel.Buffer
+	masked   []*covered
+	readonly []*covered
+	environ  []string
+	program  string // what is executed, as found
+	search   []*candidate
+	chdir    [2]kernel.Handle
+}
+
+// V1Hierarchy is a cgroup v1 hierarchy of the host.
+type V1Hierarchy struct {
+	Name    string   // directory name below /sys/fs/cgroup: "cpu,cpuacct", "systemd"
+	Options []string // mount options: "cpu", "name=systemd"
+	Links   []string // names that lead to it if several controllers are merged
+	Dir     string   // the container's cgroup in it, on the host
+}
+
+type late struct {
+	field string
+	h     kernel.Handle
+	path  string
+}
+
+// Step is one row of an order.
+type Step struct {
+	Name   string
+	Fields []string // the fields of config.json that the step serves
+	Run    func(*Env) error
+}
+
+// Do runs the steps in order and ends with a round trip.
+func (e *Env) Do(steps []Step) error {
+	for _, s := range steps {
+		if err := s.Run(e); err != nil {
+			return err
+		}
+	}
+	return e.Sync()
+}
+
+// Sync executes what has been queued.
+func (e *Env) Sync() error {
+	if e.B == nil || e.B.Empty() {
+		e.B = &kernel.Batch{}
+		return nil
+	}
+	b := e.B
+	e.B = &kernel.Batch{}
+	return e.K.Run(b)
+}
+
+// keep registers a host handle that the container's process inherits.
+func (e *Env) keep(h *kernel.Handle) { e.inherit = append(e.inherit, h) }
+
+// Inherit lists the handles that the container's process must inherit.
+func (e *Env) Inherit() []kernel.Handle {
+	list := make([]kernel.Handle, len(e.inherit))
+	for i, h := range e.inherit {
+		list[i] = *h
+	}
+	return list
+}
+
+// Inherited replaces them by what the container's process calls them. The
+// host's descriptors are closed; nothing uses them any more.
+func (e *Env) Inherited(list []kernel.Handle) error {
+	b := &kernel.Batch{}
+	for i, h := range e.inherit {
+		b.Close(*h)
+		*h = list[i]
+	}
+	return e.Host.Run(b)
+}
+
+func field(format string, args ...any) string { return fmt.Sprintf(format, args...) }

@@ -1,0 +1,152 @@
+package setup
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"tongs/internal/kernel"
+	"tongs/internal/rootfs"
+)
+
+// covered is a masked or read-only path.
+type covered struct {
+	field string
+	place *rootfs.Place
+	mount kernel.Handle // what lies on it now
+}
+
+// lookUpPaths asks for all masked and read-only paths at once.
+func lookUpPaths(e *Env) error {
+	if e.Spec.Linux == nil {
+		return nil
+	}
+	e.masked = e.lookUp("linux.maskedPaths", e.Spec.Linux.MaskedPaths)
+	e.readonly = e.lookUp("linux.readonlyPaths", e.Spec.Linux.ReadonlyPaths)
+	return nil
+}
+
+func (e *Env) lookUp(name string, paths []string) []*covered {
+	list := make([]*covered, 0, len(paths))
+	seen := make(map[string]bool, len(paths))
+	for i, p := range paths {
+		p = rootfs.Clean(p)
+		if seen[p] {
+			continue
+		}
+		seen[p] = true
+		c := &covered{field: field("%s[%d]", name, i)}
+		e.B.For(c.field, "cannot look up "+p)
+		c.place = e.Root.Follow(e.B, p)
+		list = append(list, c)
+	}
+	return list
+}
+
+// there keeps the paths that exist. Only a path that is missing may be
+// skipped: any other error would leave something uncovered.
+func there(list []*covered) ([]*covered, error) {
+	kept := list[:0]
+	for _, c := range list {
+		switch {
+		case c.place.Errno() == 0:
+			kept = append(kept, c)
+		case !c.place.Missing():
+			n := c.place.Errno()
+			return nil, fmt.Errorf("%s: cannot open %s: %s (%s)", c.field, c.place.Path, n.Error(), unix.ErrnoName(n))
+		}
+	}
+	return kept, nil
+}
+
+// lockPaths lays a read-only copy of itself, and of all mounts below, over
+// each read-only path (runtime-spec 1.3, config-linux § Readonly Paths).
+func lockPaths(e *Env) error {
+	var err error
+	if e.readonly, err = there(e.readonly); err != nil {
+		return err
+	}
+	for _, c := range e.readonly {
+		e.B.For(c.field, "cannot make "+c.place.Path+" read-only")
+		c.mount = e.B.OpenTree(c.place.H, "", unix.OPEN_TREE_CLONE|unix.AT_RECURSIVE)
+		e.B.MountSetattr(c.mount, unix.AT_RECURSIVE, kernel.MountAttr{Set: unix.MOUNT_ATTR_RDONLY})
+		e.B.MoveMount(c.mount, c.place.H)
+		e.B.Close(c.place.H)
+	}
+	return nil
+}
+
+// maskPaths covers files with the host's null device and directories with an
+// empty read-only tmpfs (runtime-spec 1.3, config-linux § Masked Paths): one
+// of each, cloned for all, so that the number of superblocks does not grow. A
+// copy can be made only of what is attached (before 6.15), so the first path
+// gets the mount itself.
+func maskPaths(e *Env) error {
+	var err error
+	if e.masked, err = there(e.masked); err != nil {
+		return err
+	}
+	var file, dir kernel.Handle
+	for _, c := range e.masked {
+		e.B.For(c.field, "cannot mask "+c.place.Path)
+		first := &file
+		if c.place.IsDir() {
+			first = &dir
+		}
+		switch {
+		case first.Valid():
+			c.mount = e.B.OpenTree(*first, "", unix.OPEN_TREE_CLONE)
+		case c.place.IsDir():
+			c.mount = e.emptyDir()
+			*first = c.mount
+		default:
+			c.mount = e.null
+			*first = c.mount
+		}
+		e.B.MoveMount(c.mount, c.place.H)
+		e.B.Close(c.place.H)
+	}
+	return nil
+}
+
+func (e *Env) emptyDir() kernel.Handle {
+	fs := e.B.Fsopen("tmpfs")
+	e.B.FsconfigString(fs, "source", "tmpfs")
+	e.B.FsconfigString(fs, "nr_blocks", "1")
+	e.B.FsconfigString(fs, "nr_inodes", "1")
+	e.B.FsconfigCreate(fs)
+	h := e.B.Fsmount(fs, unix.MOUNT_ATTR_RDONLY, "mask")
+	e.B.Close(fs)
+	return h
+}
+
+// verifyPaths opens each masked and read-only path again: what was laid over
+// it must be on top, or the container does not start.
+func verifyPaths(e *Env) error {
+	for _, list := range [][]*covered{e.readonly, e.masked} {
+		for _, c := range list {
+			e.B.For(c.field, "cannot verify "+c.place.Path)
+			top := e.B.Stat(c.mount)
+			if !e.coveredLater(c) {
+				e.Root.Expect(e.B, c.field, c.place.Path, top)
+			}
+		}
+	}
+	for _, list := range [][]*covered{e.readonly, e.masked} {
+		for _, c := range list {
+			e.B.Close(c.mount)
+		}
+	}
+	return nil
+}
+
+// coveredLater reports whether a masked path hides c, or lies on it: then the
+// mask is what is seen there, and it is verified itself.
+func (e *Env) coveredLater(c *covered) bool {
+	for _, m := range e.masked {
+		if m != c && below(c.place.Path, m.place.Path) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,176 @@
+package setup
+
+import (
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// mountOptions is what the options of one mount mean (runtime-spec 1.3,
+// config § Mounts; mount(8)).
+type mountOptions struct {
+	set, clear       uint64 // mount attributes of the top mount (mount_setattr(2))
+	recSet, recClear uint64 // of the mount and all below it
+	propagation      []propagation
+	bind, recursive  bool
+	copyUp           bool
+	idmap, ridmap    bool
+	super            []string // options of the file system: "key" or "key=value"
+	plain            bool     // at least one option that changes flags was given
+}
+
+type propagation struct {
+	kind      uint64
+	recursive bool
+}
+
+// parseOptions sorts the options. Of contradicting ones the last wins; what
+// is not known goes to the file system.
+func parseOptions(list []string) mountOptions {
+	var o mountOptions
+	for _, s := range list {
+		if !o.word(s) {
+			o.super = append(o.super, splitData(s)...)
+		}
+	}
+	return o
+}
+
+// word takes an option that is not the file system's.
+func (o *mountOptions) word(s string) bool {
+	switch s {
+	case "bind":
+		o.bind = true
+	case "rbind":
+		o.bind, o.recursive = true, true
+	case "tmpcopyup":
+		o.copyUp = true
+	case "idmap":
+		o.idmap = true
+	case "ridmap":
+		o.ridmap = true
+	case "", "defaults", "remount", "async", "norelatime", "nostrictatime", "loud", "nomand", "nolazytime", "noiversion":
+		// The state that a new mount is in, or nothing at all: norelatime
+		// and nostrictatime only take back what was not asked for.
+		o.plain = o.plain || s == "norelatime" || s == "nostrictatime"
+	case "dirsync", "lazytime", "mand", "silent", "sync", "iversion":
+		o.super = append(o.super, s)
+	default:
+		return o.propagate(s) || o.attribute(s)
+	}
+	return true
+}
+
+func (o *mountOptions) propagate(s string) bool {
+	kind, recursive := s, false
+	if strings.HasPrefix(s, "r") {
+		kind, recursive = s[1:], true
+	}
+	var flag uint64
+	switch kind {
+	case "private":
+		flag = unix.MS_PRIVATE
+	case "shared":
+		flag = unix.MS_SHARED
+	case "slave":
+		flag = unix.MS_SLAVE
+	case "unbindable":
+		flag = unix.MS_UNBINDABLE
+	default:
+		return false
+	}
+	o.propagation = append(o.propagation, propagation{flag, recursive})
+	return true
+}
+
+// attribute takes a mount attribute, or its recursive form with a leading r.
+func (o *mountOptions) attribute(s string) bool {
+	if set, clear, ok := attribute(s); ok {
+		o.set, o.clear = o.set&^clear|set, o.clear&^set|clear
+		o.plain = true
+		return true
+	}
+	if name, ok := strings.CutPrefix(s, "r"); ok {
+		if set, clear, ok := attribute(name); ok {
+			o.recSet, o.recClear = o.recSet&^clear|set, o.recClear&^set|clear
+			return true
+		}
+	}
+	return false
+}
+
+// attribute is the meaning of one option as bits to set and to clear. Access
+// times are a choice of one of several: the kernel wants the whole group
+// cleared when one of it is set.
+func attribute(s string) (set, clear uint64, ok bool) {
+	switch s {
+	case "ro":
+		return unix.MOUNT_ATTR_RDONLY, 0, true
+	case "rw":
+		return 0, unix.MOUNT_ATTR_RDONLY, true
+	case "nosuid":
+		return unix.MOUNT_ATTR_NOSUID, 0, true
+	case "suid":
+		return 0, unix.MOUNT_ATTR_NOSUID, true
+	case "nodev":
+		return unix.MOUNT_ATTR_NODEV, 0, true
+	case "dev":
+		return 0, unix.MOUNT_ATTR_NODEV, true
+	case "noexec":
+		return unix.MOUNT_ATTR_NOEXEC, 0, true
+	case "exec":
+		return 0, unix.MOUNT_ATTR_NOEXEC, true
+	case "nodiratime":
+		return unix.MOUNT_ATTR_NODIRATIME, 0, true
+	case "diratime":
+		return 0, unix.MOUNT_ATTR_NODIRATIME, true
+	case "nosymfollow":
+		return unix.MOUNT_ATTR_NOSYMFOLLOW, 0, true // 5.14
+	case "symfollow":
+		return 0, unix.MOUNT_ATTR_NOSYMFOLLOW, true
+	case "noatime":
+		return unix.MOUNT_ATTR_NOATIME, unix.MOUNT_ATTR__ATIME &^ unix.MOUNT_ATTR_NOATIME, true
+	case "strictatime":
+		return unix.MOUNT_ATTR_STRICTATIME, unix.MOUNT_ATTR__ATIME &^ unix.MOUNT_ATTR_STRICTATIME, true
+	case "relatime", "atime":
+		return 0, unix.MOUNT_ATTR__ATIME, true
+	}
+	return 0, 0, false
+}
+
+// attrs returns what mount_setattr(2) is given. Whoever sets one kind of
+// access times must name the whole group as cleared.
+func attrs(set, clear uint64) (uint64, uint64) {
+	if (set|clear)&unix.MOUNT_ATTR__ATIME != 0 {
+		clear |= unix.MOUNT_ATTR__ATIME
+	}
+	return set, clear &^ (set &^ unix.MOUNT_ATTR__ATIME)
+}
+
+// splitData splits options of a file system at commas that are not inside of
+// double quotes, as in context="system_u:object_r:x:s0:c1,c2", and drops the
+// quotes, which fsconfig(2) does not want.
+func splitData(s string) []string {
+	var list []string
+	quoted := false
+	var part strings.Builder
+	for _, c := range []byte(s) {
+		switch {
+		case c == '"':
+			quoted = !quoted
+		case c == ',' && !quoted:
+			list = append(list, part.String())
+			part.Reset()
+		default:
+			part.WriteByte(c)
+		}
+	}
+	list = append(list, part.String())
+	kept := list[:0]
+	for _, p := range list {
+		if p != "" {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}

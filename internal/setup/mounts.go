@@ -1,0 +1,315 @@
+package setup
+
+import (
+	"fmt"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"tongs/internal/kernel"
+	"tongs/internal/rootfs"
+)
+
+// mount is one entry of spec.mounts with what has been found out about it.
+type mount struct {
+	specs.Mount
+	index   int
+	field   string // mounts[3]
+	path    string // destination, clean
+	opt     mountOptions
+	fstype  string
+	file    bool          // the source is not a directory
+	h       kernel.Handle // the mount
+	place   *rootfs.Place // looked up early, if it could be
+	above   *mount        // the mount whose destination is the nearest one above
+	made    bool          // the mount point was made in above while that was detached
+	replace bool          // the destination is the root itself
+}
+
+// fresh reports whether the mount is a new tmpfs, whose content is known.
+func (m *mount) fresh() bool { return m.fstype == "tmpfs" && !m.opt.bind && !m.opt.copyUp }
+
+// plan reads spec.mounts once.
+func (e *Env) plan() []*mount {
+	if e.mounts != nil {
+		return e.mounts
+	}
+	e.mounts = make([]*mount, len(e.Spec.Mounts))
+	for i, s := range e.Spec.Mounts {
+		m := &mount{Mount: s, index: i, field: field("mounts[%d]", i), path: rootfs.Clean(s.Destination)}
+		m.opt = parseOptions(s.Options)
+		m.fstype = s.Type
+		if s.Type == "bind" {
+			m.opt.bind = true
+		}
+		if m.opt.bind {
+			m.fstype = "bind"
+		}
+		if m.fstype == "cgroup" && e.CgroupV2 {
+			m.fstype = "cgroup2"
+		}
+		for _, earlier := range e.mounts[:i] {
+			if below(m.path, earlier.path) && (m.above == nil || !below(m.above.path, earlier.path)) {
+				m.above = earlier
+			}
+		}
+		e.mounts[i] = m
+	}
+	return e.mounts
+}
+
+// below reports whether clean path p is dir or lies below it.
+func below(p, dir string) bool {
+	return p == dir || dir == "/" || strings.HasPrefix(p, dir) && p[len(dir)] == '/'
+}
+
+// lookUpMountPoints asks for all destinations that no earlier mount covers,
+// in one round trip.
+func lookUpMountPoints(e *Env) error {
+	for _, m := range e.plan() {
+		if m.above == nil {
+			e.B.For(m.field+".destination", "cannot look up "+m.path)
+			m.place = e.Root.Look(e.B, m.path)
+		}
+	}
+	return nil
+}
+
+// addMounts adds each mount as listed: built detached and complete, attached
+// last.
+func addMounts(e *Env) error {
+	for _, m := range e.plan() {
+		if err := e.addMount(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *Env) addMount(m *mount) error {
+	if m.fstype == "cgroup" {
+		return e.addCgroupV1(m)
+	}
+	if err := e.build(m); err != nil {
+		return err
+	}
+	if m.fstype == "proc" && !e.proc.Valid() {
+		e.proc = m.h
+	}
+	place, err := e.destination(m)
+	if err != nil {
+		return err
+	}
+	e.fill(m)
+	e.attach(m, place)
+	return nil
+}
+
+// attach puts the finished mount at its place and sets its propagation, which
+// a detached mount does not have.
+func (e *Env) attach(m *mount, place *rootfs.Place) {
+	e.guardProc(m, place)
+	e.Root.Attach(e.B, m.field, m.h, place)
+	for _, p := range m.opt.propagation {
+		flags := uint(0)
+		if p.recursive {
+			flags = unix.AT_RECURSIVE
+		}
+		e.B.For(m.field+".options", "cannot set the propagation of "+m.path)
+		e.B.MountSetattr(m.h, flags, kernel.MountAttr{Propagation: p.kind})
+	}
+	if m.path == "/" {
+		e.Root.Dir = m.h // the handle follows what is on top
+	}
+}
+
+// build makes the detached mount.
+func (e *Env) build(m *mount) error {
+	if m.opt.bind {
+		return e.buildBind(m)
+	}
+	if m.fstype == "" || m.fstype == "none" {
+		return fmt.Errorf("%s.type: required unless the options have bind or rbind", m.field)
+	}
+	e.B.For(m.field+".type", "cannot make a file system of type "+m.fstype)
+	fs := e.B.Fsopen(m.fstype)
+	if m.Source != "" {
+		e.B.For(m.field+".source", "cannot use the source")
+		e.B.FsconfigString(fs, "source", m.Source)
+	}
+	e.B.For(m.field+".options", "cannot configure "+m.fstype)
+	for _, o := range m.opt.super {
+		if key, value, ok := strings.Cut(o, "="); ok {
+			e.B.FsconfigString(fs, key, value)
+		} else {
+			e.B.FsconfigFlag(fs, key)
+		}
+	}
+	e.B.For(m.field, "cannot make the file system "+m.fstype+" for "+m.path)
+	e.B.FsconfigCreate(fs)
+	set := m.opt.set | m.opt.recSet
+	if set&unix.MOUNT_ATTR_RDONLY != 0 && (m.fstype == "tmpfs" || m.path == "/dev") {
+		set &^= unix.MOUNT_ATTR_RDONLY // later: it is still to be filled
+		defer func() { e.late = append(e.late, late{m.field + ".options", m.h, m.path}) }()
+	}
+	m.h = e.B.Fsmount(fs, set, m.path)
+	e.B.Close(fs)
+	return nil
+}
+
+// buildBind sets the attributes that the options name on the detached copy
+// of the source; all others stay as the source has them, so that nothing has
+// to be read and copied, and what is locked stays locked.
+func (e *Env) buildBind(m *mount) error {
+	s := &e.sources[m.index]
+	if s.inside { // below the root: it may be a mount of ours, so it is opened now
+		b := e.B.For(m.field+".source", "cannot open "+m.Source)
+		src := e.Root.Follow(b, s.path)
+		flags := uint(unix.OPEN_TREE_CLONE)
+		if m.opt.recursive {
+			flags |= unix.AT_RECURSIVE
+		}
+		s.h = b.OpenTree(src.H, "", flags)
+		b.Close(src.H)
+		if err := e.Sync(); err != nil {
+			return err
+		}
+		m.file = !src.IsDir()
+	}
+	m.h = s.h
+	if len(m.opt.super) > 0 {
+		return fmt.Errorf("%s.options: a bind mount cannot have file-system-specific options: %q", m.field, strings.Join(m.opt.super, ","))
+	}
+	if m.opt.set|m.opt.clear != 0 {
+		set, clear := attrs(m.opt.set, m.opt.clear)
+		e.B.For(m.field+".options", "cannot set the flags of "+m.path)
+		e.B.MountSetattr(m.h, 0, kernel.MountAttr{Set: set, Clear: clear})
+	}
+	if m.opt.recSet|m.opt.recClear != 0 {
+		set, clear := attrs(m.opt.recSet, m.opt.recClear)
+		e.B.For(m.field+".options", "cannot set the flags of "+m.path+" and all mounts below")
+		e.B.MountSetattr(m.h, unix.AT_RECURSIVE, kernel.MountAttr{Set: set, Clear: clear})
+	}
+	return nil
+}
+
+// destination opens the place of the mount. Where the early look-up holds,
+// or what is above is a tmpfs of ours, no round trip is needed.
+func (e *Env) destination(m *mount) (*rootfs.Place, error) {
+	name := m.field + ".destination"
+	if m.made {
+		e.B.For(name, "cannot open "+m.path)
+		h := e.B.Openat2(e.Root.Dir, m.path, unix.O_PATH, 0, kernel.InRootReal)
+		return &rootfs.Place{Path: m.path, H: h, Stat: e.B.Stat(h), FS: e.B.Fstatfs(h)}, nil
+	}
+	if m.place == nil {
+		if err := e.Sync(); err != nil {
+			return nil, err
+		}
+		b := &kernel.Batch{}
+		b.For(name, "cannot look up "+m.path)
+		m.place = e.Root.Look(b, m.path)
+		if err := e.K.Run(b); err != nil {
+			return nil, err
+		}
+	}
+	if err := e.ordinary(m); err != nil {
+		return nil, err
+	}
+	place := m.place
+	if place.Errno() != 0 {
+		if err := e.Sync(); err != nil {
+			return nil, err
+		}
+		var err error
+		if place, err = e.Root.Make(name, m.path, !m.file); err != nil {
+			return nil, err
+		}
+		e.forgetPlaces(m)
+	}
+	if m.file == place.IsDir() {
+		return nil, fmt.Errorf("%s: %s is %s, but the source is %s", name, m.path, directory(place.IsDir()), directory(!m.file))
+	}
+	return place, nil
+}
+
+// forgetPlaces drops what was looked up early for the mounts behind m: its
+// destination was reached by a link, so it may cover theirs without their
+// paths showing it.
+func (e *Env) forgetPlaces(m *mount) {
+	for _, later := range e.mounts[m.index+1:] {
+		later.place = nil
+	}
+}
+
+func directory(yes bool) string {
+	if yes {
+		return "a directory"
+	}
+	return "not a directory"
+}
+
+// ordinary refuses a link on the way to a proc or sysfs mount: whoever
+// controls it could leave /proc to a look-alike (CVE-2019-19921).
+func (e *Env) ordinary(m *mount) error {
+	if m.fstype != "proc" && m.fstype != "sysfs" {
+		return nil
+	}
+	if n := m.place.Errno(); n == unix.ELOOP || n == 0 && !m.place.IsDir() {
+		return fmt.Errorf("%s.destination: %s: a file system of type %s must be mounted on an ordinary directory", m.field, m.path, m.fstype)
+	}
+	return nil
+}
+
+// guardProc refuses mounts into a proc file system, or over /proc, that
+// could make the kernel's answers forgeable (CVE-2019-16884). It judges what
+// was opened, not how the path is written.
+func (e *Env) guardProc(m *mount, place *rootfs.Place) {
+	e.B.Check(func() error {
+		if place.Stat.Errno() != 0 || place.FS.Type() != unix.PROC_SUPER_MAGIC {
+			if m.path == "/proc" && m.fstype != "proc" && !(m.opt.bind && e.sources[m.index].proc) {
+				return fmt.Errorf("%s: only a file system of type proc can be mounted at /proc, not %s", m.field, m.fstype)
+			}
+			return nil
+		}
+		if m.path == "/proc" && (m.fstype == "proc" || m.opt.bind && e.sources[m.index].proc) || procFile(m.path) {
+			return nil
+		}
+		return fmt.Errorf("%s.destination: %s lies in a proc file system, where it cannot be mounted", m.field, m.path)
+	})
+}
+
+// procFile lists the files of /proc that may be covered, which are those that
+// other runtimes allow: they tell about resources (lxcfs and the like).
+func procFile(p string) bool {
+	switch p {
+	case "/proc/cpuinfo", "/proc/diskstats", "/proc/meminfo", "/proc/stat", "/proc/swaps", "/proc/uptime", "/proc/loadavg",
+		"/proc/slabinfo", "/proc/sys/kernel/ns_last_pid", "/proc/sys/crypto/fips_enabled":
+		return true
+	}
+	return false
+}
+
+// fill makes what is known to be missing in a new tmpfs while nobody can see
+// it: the nodes and links of /dev, and the mount points of later mounts.
+func (e *Env) fill(m *mount) {
+	if !m.fresh() {
+		return
+	}
+	if m.path == "/dev" {
+		e.fillDev(m.h)
+	}
+	made := map[string]bool{}
+	for _, later := range e.mounts[m.index+1:] {
+		dir, name := rootfs.Parent(later.path)
+		if later.above != m || dir != m.path || later.path == m.path || later.file {
+			continue
+		}
+		if !made[name] {
+			e.B.For(later.field+".destination", "cannot make "+later.path)
+			e.B.Mkdirat(m.h, name, 0o755)
+		}
+		made[name], later.made = true, true
+	}
+}

@@ -1,0 +1,156 @@
+package setup
+
+import (
+	"fmt"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"tongs/internal/kernel"
+)
+
+// namespaceFlag is the clone(2) flag of a namespace type of config.json.
+func namespaceFlag(t specs.LinuxNamespaceType) uint64 {
+	switch t {
+	case specs.PIDNamespace:
+		return unix.CLONE_NEWPID
+	case specs.NetworkNamespace:
+		return unix.CLONE_NEWNET
+	case specs.MountNamespace:
+		return unix.CLONE_NEWNS
+	case specs.IPCNamespace:
+		return unix.CLONE_NEWIPC
+	case specs.UTSNamespace:
+		return unix.CLONE_NEWUTS
+	case specs.UserNamespace:
+		return unix.CLONE_NEWUSER
+	case specs.CgroupNamespace:
+		return unix.CLONE_NEWCGROUP
+	case specs.TimeNamespace:
+		return unix.CLONE_NEWTIME
+	}
+	return 0
+}
+
+func (e *Env) namespace(t specs.LinuxNamespaceType) (specs.LinuxNamespace, bool) {
+	if e.Spec.Linux != nil {
+		for _, n := range e.Spec.Linux.Namespaces {
+			if n.Type == t {
+				return n, true
+			}
+		}
+	}
+	return specs.LinuxNamespace{}, false
+}
+
+// hasNamespace reports whether the container has a namespace of that type
+// that is not the host's, new or joined.
+func (e *Env) hasNamespace(t specs.LinuxNamespaceType) bool {
+	_, ok := e.namespace(t)
+	return ok
+}
+
+// newNamespace reports whether the container gets a new namespace of a type.
+func (e *Env) newNamespace(t specs.LinuxNamespaceType) bool {
+	n, ok := e.namespace(t)
+	return ok && n.Path == ""
+}
+
+// CloneFlags are the namespaces that the container's process is born into. A
+// cgroup namespace is made later, when the process is in its cgroup.
+func (e *Env) CloneFlags() uintptr {
+	var flags uint64
+	if e.Spec.Linux == nil {
+		return 0
+	}
+	for _, n := range e.Spec.Linux.Namespaces {
+		if n.Path == "" && n.Type != specs.CgroupNamespace {
+			flags |= namespaceFlag(n.Type)
+		}
+	}
+	return uintptr(flags)
+}
+
+type join struct {
+	field string
+	kind  uint64
+	h     kernel.Handle
+}
+
+// openNamespaces opens the namespaces that are given by path and checks that
+// each is a namespace of its type (ioctl_ns(2), NS_GET_NSTYPE).
+func openNamespaces(e *Env) error {
+	if e.Spec.Linux == nil {
+		return nil
+	}
+	var list []specs.LinuxNamespace
+	for i, n := range e.Spec.Linux.Namespaces {
+		if n.Path == "" {
+			continue
+		}
+		list = append(list, n)
+		e.joins = append(e.joins, join{field: field("linux.namespaces[%d].path", i), kind: namespaceFlag(n.Type)})
+	}
+	for i := range e.joins {
+		j, n := &e.joins[i], list[i]
+		b := &kernel.Batch{}
+		b.For(j.field, "cannot open the namespace")
+		j.h = b.Openat2(kernel.CWD(), n.Path, unix.O_RDONLY|unix.O_NONBLOCK, 0, 0)
+		fs := b.Fstatfs(j.h)
+		b.Check(func() error {
+			if fs.Type() != unix.NSFS_MAGIC {
+				return fmt.Errorf("%s: %q is not a namespace", j.field, n.Path)
+			}
+			return nil
+		})
+		if err := e.Host.Run(b); err != nil {
+			return err
+		}
+		b = &kernel.Batch{}
+		b.For(j.field, "cannot ask for the namespace's type")
+		kind := b.IoctlInt(j.h, unix.NS_GET_NSTYPE, 0)
+		if err := e.Host.Run(b); err != nil {
+			return err
+		}
+		if uint64(kind.Count(1<<31)) != j.kind {
+			return fmt.Errorf("%s: %q is not a namespace of type %s", j.field, n.Path, n.Type)
+		}
+		e.keep(&j.h)
+	}
+	return nil
+}
+
+func joinNamespaces(e *Env) error {
+	for _, j := range e.joins {
+		e.B.For(j.field, "cannot join the namespace")
+		e.B.Setns(j.h, j.kind)
+		e.B.Close(j.h)
+	}
+	return nil
+}
+
+// unshareCgroup makes the cgroup that the process is in the root of a new
+// cgroup namespace (cgroup_namespaces(7)).
+func unshareCgroup(e *Env) error {
+	if e.newNamespace(specs.CgroupNamespace) {
+		e.B.For("linux.namespaces", "cannot make a cgroup namespace")
+		e.B.Unshare(unix.CLONE_NEWCGROUP)
+	}
+	return nil
+}
+
+// raiseLoopback brings lo up in a new network namespace (netdevice(7)), as
+// every runtime does.
+func raiseLoopback(e *Env) error {
+	if !e.newNamespace(specs.NetworkNamespace) {
+		return nil
+	}
+	request := make([]byte, 40) // struct ifreq: name, then flags
+	copy(request, "lo")
+	request[unix.IFNAMSIZ] = unix.IFF_UP
+	e.B.For("linux.namespaces", "cannot bring the loopback device up")
+	s := e.B.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	e.B.Ioctl(s, unix.SIOCSIFFLAGS, request)
+	e.B.Close(s)
+	return nil
+}

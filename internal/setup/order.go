@@ -1,0 +1,85 @@
+package setup
+
+// The three lists below are how a container comes to be, in execution order.
+// Read them first. A step's reasons for its place are beside it.
+
+// HostOrder runs in tongs, before the container's process exists. What it
+// opens is inherited by that process.
+func HostOrder() []Step {
+	return []Step{
+		{"supported fields only", unsupported(), refuseUnsupported},
+		// The root is opened once, here, as a detached copy of its tree.
+		{"root tree", []string{"root.path"}, openRoot},
+		// Sources are the host's: opened before the container's namespaces
+		// exist, with tongs' rights.
+		{"bind sources", []string{"mounts"}, openSources},
+		{"cgroup directories", nil, (*Env).openCgroups},
+		{"null device", nil, openNull},
+		{"namespaces to join", []string{"linux.namespaces"}, openNamespaces},
+		{"standard streams", nil, lookAtStdio},
+	}
+}
+
+// CreateOrder runs in the container's process, which is in its new namespaces
+// and its cgroup, with all rights of tongs, and has executed nothing yet.
+func CreateOrder() []Step {
+	return []Step{
+		{"out of memory score", []string{"process.oomScoreAdj"}, setOOMScore}, // by tongs: lowering needs the host's rights
+		{"session", nil, newSession},
+		{"keyring", nil, joinKeyring}, // first: what it opens later is charged to the new keyring
+		{"join namespaces", nil, joinNamespaces},
+		{"cgroup namespace", nil, unshareCgroup}, // after the process is in its cgroup, which becomes the root
+		{"host name", []string{"hostname"}, setHostname},
+		{"domain name", []string{"domainname"}, setDomainname},
+		{"loopback", nil, raiseLoopback},
+		{"umask 0", nil, clearUmask}, // modes are exact until the end
+
+		{"root", []string{"linux.rootfsPropagation"}, attachRoot}, // over "/", whose mounts no longer propagate to the host
+		{"mount points", nil, lookUpMountPoints},                  // all questions at once
+		{"ask", nil, (*Env).Sync},
+		{"mounts", []string{"mounts", "linux.mountLabel"}, addMounts}, // strictly as listed; proc and sysfs while the old root is visible
+		{"devices", []string{"linux.devices"}, makeDevices},
+		{"device links", nil, linkDevices},
+		{"pivot", nil, enterRoot}, // from here on no path of the host exists in the namespace
+		{"shared root", nil, shareRoot},
+		{"null for standard streams", nil, replaceNull},
+		{"console", []string{"process.terminal", "process.consoleSize"}, openConsole}, // from the container's own devpts
+		{"late read-only", nil, lockLate},                                             // tmpfs and /dev, now that they are filled
+		{"sysctl", []string{"linux.sysctl"}, writeSysctl},                             // before masks, and before /proc/sys is read-only
+
+		{"look up paths", []string{"linux.maskedPaths", "linux.readonlyPaths"}, lookUpPaths},
+		{"look up working directory", nil, lookUpCwd},
+		{"read passwd", nil, readPasswd},
+		{"ask", nil, (*Env).Sync},
+		{"working directory", []string{"process.cwd"}, openCwd}, // made while the root is writable
+		{"read-only root", []string{"root.readonly"}, lockRoot},
+		{"read-only paths", nil, lockPaths},
+		{"masked paths", nil, maskPaths}, // last of all mounts
+		{"verify paths", nil, verifyPaths},
+
+		{"environment", []string{"process.env"}, setEnvironment},
+		{"umask", []string{"process.user.umask"}, setUmask},
+		{"streams' owner", nil, ownStreams},
+		{"bounding set", []string{"process.capabilities"}, dropBounding}, // needs CAP_SETPCAP, so before ids
+		{"enter directory", nil, enterCwd},                               // with all rights; again with the user's
+		{"user", []string{"process.user.uid", "process.user.gid", "process.user.additionalGids"}, setUser},
+		{"capabilities", nil, setCapabilities},
+		{"check directory", nil, checkCwd},
+		{"no new privileges", []string{"process.noNewPrivileges"}, setNoNewPrivileges},
+		{"look up program", []string{"process.args"}, lookUpProgram}, // with the user's rights
+		{"ask", nil, (*Env).Sync},
+		{"program", nil, chooseProgram},
+		{"limits", []string{"process.rlimits"}, setRlimits}, // by tongs, when the process opens nothing more
+	}
+}
+
+// TailOrder is what the container's process does without tongs: it is queued
+// whole, and nothing of it can be decided later.
+func TailOrder() []Step {
+	return []Step{
+		{"report", nil, report},           // create: tongs may leave
+		{"wait for start", nil, waitFifo}, // create: `start` writes one byte
+		{"close descriptors", nil, closeAll},
+		{"execute", nil, execute},
+	}
+}

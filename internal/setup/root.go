@@ -1,0 +1,152 @@
+package setup
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"tongs/internal/kernel"
+	"tongs/internal/rootfs"
+)
+
+// openRoot opens root.path as a detached copy of its mount tree: the
+// container's root, whatever happens to the name afterwards (runtime-spec
+// 1.3, config § Root; open_tree(2), 5.2).
+func openRoot(e *Env) error {
+	p := e.hostPath(e.Spec.Root.Path)
+	b := &kernel.Batch{}
+	b.For("root.path", "cannot open "+p)
+	dir := b.Openat2(kernel.CWD(), p, unix.O_PATH|unix.O_NOFOLLOW, 0, 0)
+	st := b.Stat(dir)
+	b.Check(func() error {
+		switch st.Type() {
+		case unix.S_IFDIR:
+			return nil
+		case unix.S_IFLNK:
+			return fmt.Errorf("root.path: %q is a symbolic link", p)
+		}
+		return fmt.Errorf("root.path: %q is not a directory", p)
+	})
+	if err := e.Host.Run(b); err != nil {
+		return err
+	}
+	b = &kernel.Batch{}
+	b.For("root.path", "cannot copy the mounts of "+p)
+	e.root = b.OpenTree(dir, "", unix.OPEN_TREE_CLONE|unix.AT_RECURSIVE)
+	b.Close(dir)
+	e.keep(&e.root)
+	return hint(e.Host.Run(b), unix.EPERM, "setting up a container needs CAP_SYS_ADMIN")
+}
+
+// hint adds what the reader can do to an error with that errno.
+func hint(err error, n unix.Errno, text string) error {
+	var c *kernel.CallError
+	if errors.As(err, &c) && c.Errno == n && c.Hint == "" {
+		c.Hint = text
+	}
+	return err
+}
+
+// hostPath makes a path of config.json that is the host's absolute: relative
+// ones count from the bundle.
+func (e *Env) hostPath(p string) string {
+	if strings.HasPrefix(p, "/") {
+		return p
+	}
+	return path.Join(e.Bundle, p)
+}
+
+// propagation of linux.rootfsPropagation: what the old root gets while the
+// container is set up, and what the new root gets at the end.
+func (e *Env) propagation() (before, after uint64, recursive bool, err error) {
+	recursive = true
+	if e.Spec.Linux == nil {
+		return unix.MS_SLAVE, 0, true, nil
+	}
+	switch p := e.Spec.Linux.RootfsPropagation; p {
+	case "", "rslave":
+		return unix.MS_SLAVE, 0, true, nil
+	case "slave":
+		return unix.MS_SLAVE, 0, true, nil
+	case "private", "rprivate":
+		return unix.MS_PRIVATE, 0, true, nil
+	case "shared", "rshared":
+		return unix.MS_SLAVE, unix.MS_SHARED, p == "rshared", nil
+	case "unbindable", "runbindable":
+		return unix.MS_SLAVE, unix.MS_UNBINDABLE, p == "runbindable", nil
+	default:
+		return 0, 0, false, fmt.Errorf("linux.rootfsPropagation: unknown value %q", p)
+	}
+}
+
+// attachRoot stops propagation to the host and puts the root tree over "/".
+func attachRoot(e *Env) error {
+	before, _, _, err := e.propagation()
+	if err != nil {
+		return err
+	}
+	e.Root = &rootfs.Root{K: e.K, Dir: e.root}
+	if !e.hasNamespace("mount") {
+		return nil // the tree cannot be attached without changing the host: chroot into it as it is
+	}
+	a := kernel.MountAttr{Propagation: before}
+	e.B.For("linux.rootfsPropagation", "cannot keep the container's mounts from the host")
+	e.B.MountSetattrRoot(unix.AT_RECURSIVE, a)
+	e.B.MountSetattr(e.root, unix.AT_RECURSIVE, a)
+	e.B.For("root.path", "cannot attach the root file system")
+	e.B.MoveMountRoot(e.root)
+	return nil
+}
+
+// enterRoot makes the root handle the process's root. By pivot_root(2) the
+// old root, which lies under the new one, is detached with all its mounts.
+// With --no-pivot (the root lies on the initial ramdisk, which pivot_root
+// refuses) it stays below and only chroot(2) hides it.
+func enterRoot(e *Env) error {
+	e.B.For("root.path", "cannot make the root file system the root directory")
+	e.B.Fchdir(e.Root.Dir)
+	if e.NoPivot || !e.hasNamespace("mount") {
+		e.B.ChrootCwd().Chdir("/")
+		return nil
+	}
+	e.B.PivotRoot().UmountCwd().Chdir("/")
+	return nil
+}
+
+// shareRoot applies a propagation that the root may have only after the
+// pivot, which a shared root refuses.
+func shareRoot(e *Env) error {
+	_, after, recursive, err := e.propagation()
+	if err != nil || after == 0 || !e.hasNamespace("mount") {
+		return err
+	}
+	flags := uint(0)
+	if recursive {
+		flags = unix.AT_RECURSIVE
+	}
+	e.B.For("linux.rootfsPropagation", "cannot set the propagation of the root")
+	e.B.MountSetattr(e.Root.Dir, flags, kernel.MountAttr{Propagation: after})
+	return nil
+}
+
+// lockRoot makes the root's mount read-only; mounts below it are not touched
+// (runtime-spec 1.3, config § Root).
+func lockRoot(e *Env) error {
+	if e.Spec.Root.Readonly && e.hasNamespace("mount") {
+		e.B.For("root.readonly", "cannot make the root read-only")
+		e.B.MountSetattr(e.Root.Dir, 0, kernel.MountAttr{Set: unix.MOUNT_ATTR_RDONLY})
+	}
+	return nil
+}
+
+// lockLate makes mounts read-only that had to be filled first.
+func lockLate(e *Env) error {
+	for _, l := range e.late {
+		e.B.For(l.field, "cannot make "+l.path+" read-only")
+		e.B.MountSetattr(l.h, 0, kernel.MountAttr{Set: unix.MOUNT_ATTR_RDONLY})
+	}
+	return nil
+}

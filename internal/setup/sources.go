@@ -1,0 +1,79 @@
+package setup
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"tongs/internal/kernel"
+)
+
+// source is the source of one bind mount.
+type source struct {
+	h      kernel.Handle
+	inside bool   // it lies below the root file system
+	path   string // then: below the root
+	proc   bool   // it is a proc file system
+}
+
+// openSources opens the sources of bind mounts as detached copies, with
+// tongs' rights and in the host's namespaces: a source that the container's
+// user cannot reach still works, and nothing is looked up twice. A source
+// below the root file system can be one that an earlier mount provides: it is
+// opened in its turn, in the container.
+func openSources(e *Env) error {
+	e.sources = make([]source, len(e.Spec.Mounts))
+	rootPath := path.Clean(e.hostPath(e.Spec.Root.Path))
+	for _, m := range e.plan() {
+		if !m.opt.bind {
+			continue
+		}
+		s := &e.sources[m.index]
+		if m.Source == "" {
+			return fmt.Errorf("%s.source: required for a bind mount", m.field)
+		}
+		p := e.hostPath(m.Source)
+		if clean := path.Clean(p); e.hasNamespace("mount") && rootPath != "/" && strings.HasPrefix(clean, rootPath+"/") {
+			s.inside, s.path = true, strings.TrimPrefix(clean, rootPath)
+			continue
+		}
+		flags := uint(unix.OPEN_TREE_CLONE)
+		if m.opt.recursive {
+			flags |= unix.AT_RECURSIVE
+		}
+		b := &kernel.Batch{}
+		b.For(m.field+".source", "cannot open "+p)
+		s.h = b.OpenTree(kernel.CWD(), p, flags)
+		st, fs := b.Stat(s.h), b.Fstatfs(s.h)
+		if err := e.Host.Run(b); err != nil {
+			return err
+		}
+		m.file = st.Type() != unix.S_IFDIR
+		s.proc = fs.Type() == unix.PROC_SUPER_MAGIC
+		e.keep(&s.h)
+	}
+	return nil
+}
+
+// openNull opens the host's /dev/null, which masks files, as a detached copy
+// and checks what it is: the container's own is never used for that
+// (CVE-2025-31133).
+func openNull(e *Env) error {
+	if e.Spec.Linux == nil || len(e.Spec.Linux.MaskedPaths) == 0 {
+		return nil
+	}
+	b := &kernel.Batch{}
+	b.For("linux.maskedPaths", "cannot open /dev/null of the host")
+	e.null = b.OpenTree(kernel.CWD(), "/dev/null", unix.OPEN_TREE_CLONE)
+	st := b.Stat(e.null)
+	b.Check(func() error {
+		if major, minor := st.Rdev(); st.Type() != unix.S_IFCHR || major != 1 || minor != 3 {
+			return fmt.Errorf("linux.maskedPaths: /dev/null of the host is not the null device")
+		}
+		return nil
+	})
+	e.keep(&e.null)
+	return e.Host.Run(b)
+}

@@ -1,0 +1,50 @@
+package setup
+
+import (
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"tongs/internal/kernel"
+)
+
+// writeSysctl writes kernel parameters (runtime-spec 1.3, config-linux §
+// Sysctl) through the proc file system that the container was given, or a
+// detached one if it has none. Nothing that is mounted or linked over it is
+// met on the way (rule R2).
+func writeSysctl(e *Env) error {
+	if e.Spec.Linux == nil || len(e.Spec.Linux.Sysctl) == 0 {
+		return nil
+	}
+	if !e.proc.Valid() {
+		e.B.For("linux.sysctl", "cannot make a proc file system")
+		fs := e.B.Fsopen("proc")
+		e.B.FsconfigCreate(fs)
+		e.proc = e.B.Fsmount(fs, 0, "proc")
+		e.B.Close(fs)
+	}
+	keys := make([]string, 0, len(e.Spec.Linux.Sysctl))
+	for k := range e.Spec.Linux.Sysctl {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	for _, k := range keys {
+		e.B.For("linux.sysctl["+k+"]", "cannot write")
+		h := e.B.Openat2(e.proc, "sys/"+sysctlPath(k), unix.O_WRONLY, 0, kernel.Beneath)
+		e.B.Write(h, e.Spec.Linux.Sysctl[k])
+		e.B.Close(h)
+	}
+	return nil
+}
+
+// sysctlPath turns a key into a path below /proc/sys. As sysctl(8) has it, a
+// key whose first separator is a slash is a path already, dots and all (the
+// name of a network interface may hold some); otherwise dots separate and
+// slashes stand for dots.
+func sysctlPath(key string) string {
+	if i := strings.IndexAny(key, "./"); i >= 0 && key[i] == '/' {
+		return key
+	}
+	return strings.NewReplacer(".", "/", "/", ".").Replace(key)
+}

@@ -1,0 +1,81 @@
+package setup
+
+import (
+	"errors"
+	"fmt"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// unsupported lists the fields that this version refuses instead of ignoring
+// them: a container without the protection or effect that its configuration
+// asks for must not start.
+func unsupported() []string {
+	return []string{"process.apparmorProfile", "process.selinuxLabel", "process.scheduler", "process.ioPriority",
+		"linux.seccomp", "linux.intelRdt", "linux.personality", "linux.memoryPolicy", "linux.netDevices",
+		"linux.timeOffsets", "linux.uidMappings", "linux.gidMappings", "hooks"}
+}
+
+// Ignored lists the fields that need no step, each with the reason.
+func Ignored() map[string]string {
+	return map[string]string{
+		"ociVersion":              "checked when the configuration is read",
+		"annotations":             "kept in the state",
+		"process.user.username":   "of Windows",
+		"process.commandLine":     "of Windows",
+		"process.execCPUAffinity": "for exec only",
+		"linux.resources":         "applied to the cgroup before the process starts",
+		"linux.cgroupsPath":       "where the cgroup is made",
+		"linux.namespaces":        "flags of the clone, and steps that name themselves",
+		"solaris":                 "of another system",
+		"windows":                 "of another system",
+		"vm":                      "of another system",
+		"zos":                     "of another system",
+		"freebsd":                 "of another system",
+	}
+}
+
+func refuseUnsupported(e *Env) error {
+	var errs []error
+	refuse := func(set bool, path string) {
+		if set {
+			errs = append(errs, fmt.Errorf("%s: not supported by this version of tongs", path))
+		}
+	}
+	p := e.Spec.Process
+	refuse(p.ApparmorProfile != "", "process.apparmorProfile")
+	refuse(p.SelinuxLabel != "", "process.selinuxLabel")
+	refuse(p.Scheduler != nil, "process.scheduler")
+	refuse(p.IOPriority != nil, "process.ioPriority")
+	if h := e.Spec.Hooks; h != nil {
+		//lint:ignore SA1019 configurations of older specifications use it
+		n := len(h.Prestart) + len(h.CreateRuntime) + len(h.CreateContainer) + len(h.StartContainer) + len(h.Poststart) + len(h.Poststop)
+		refuse(n > 0, "hooks")
+	}
+	if l := e.Spec.Linux; l != nil {
+		refuse(l.Seccomp != nil, "linux.seccomp")
+		refuse(l.IntelRdt != nil, "linux.intelRdt")
+		refuse(l.Personality != nil, "linux.personality")
+		refuse(l.MemoryPolicy != nil, "linux.memoryPolicy")
+		refuse(len(l.NetDevices) > 0, "linux.netDevices")
+		refuse(len(l.TimeOffsets) > 0, "linux.timeOffsets")
+		refuse(len(l.UIDMappings) > 0, "linux.uidMappings")
+		refuse(len(l.GIDMappings) > 0, "linux.gidMappings")
+		refuse(l.MountLabel != "", "linux.mountLabel")
+		refuseNamespaces(l.Namespaces, refuse)
+	}
+	for _, m := range e.plan() {
+		refuse(m.opt.copyUp, m.field+".options: tmpcopyup")
+		refuse(m.opt.idmap || m.opt.ridmap || len(m.UIDMappings) > 0, m.field+".options: idmap")
+	}
+	return errors.Join(errs...)
+}
+
+func refuseNamespaces(list []specs.LinuxNamespace, refuse func(bool, string)) {
+	for i, n := range list {
+		path := field("linux.namespaces[%d]", i)
+		refuse(n.Type == specs.UserNamespace, path+": a user namespace is")
+		refuse(n.Type == specs.TimeNamespace, path+": a time namespace is")
+		refuse(n.Type == specs.PIDNamespace && n.Path != "", path+".path: joining a pid namespace is")
+	}
+}
