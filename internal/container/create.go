@@ -148,7 +148,10 @@ func (c *creation) create(store *state.Store) (err error) {
 		return err
 	}
 	c.onFailure(func() { c.dir.Remove(); c.dir.Close() })
-	if err := c.writeState(state.Creating); err != nil {
+	if err := c.newState(); err != nil {
+		return err
+	}
+	if err := c.dir.Write(c.st); err != nil {
 		return err
 	}
 	if err := c.group.Create(); err != nil {
@@ -162,6 +165,9 @@ func (c *creation) create(store *state.Store) (err error) {
 	if err := c.start(); err != nil {
 		return err
 	}
+	// The limits are in force when the first round trip returns; nothing of
+	// the image has been executed then.
+	c.env.Aside = []func() error{c.group.Limit, c.completeState}
 	if err := c.env.Do(setup.CreateOrder()); err != nil {
 		return c.explain(err)
 	}
@@ -192,9 +198,6 @@ func (c *creation) start() error {
 	}
 	c.onFailure(func() { c.stub.Kill(); c.stub.Close() })
 	if err := c.group.Join(c.stub.PID); err != nil {
-		return err
-	}
-	if err := c.group.Limit(); err != nil {
 		return err
 	}
 	list := c.stub.Inherited()
@@ -246,11 +249,7 @@ func (c *creation) finish() error {
 		}
 		c.onFailure(func() { os.Remove(c.o.PidFile) })
 	}
-	phase := state.Running
-	if c.o.Park {
-		phase = state.Created
-	}
-	if err := c.writeState(phase); err != nil {
+	if err := c.dir.Write(c.st); err != nil {
 		return err
 	}
 	if err := c.init.queueTail(); err != nil || !c.o.Park {

@@ -47,17 +47,15 @@ func deleteDir(d *state.Dir, force bool, warn func(string)) error {
 		}
 		return d.Remove()
 	}
-	status, err := statusOf(d, st)
-	if err != nil {
-		if !force {
+	if !force {
+		status, err := statusOf(d, st)
+		if err != nil {
 			return err
 		}
-		// Something about the cgroup; what can be removed, will be.
-		warn(err.Error())
-	}
-	if !force && (status == Running || status == Paused) {
-		// runc's phrase; containerd's clients show it.
-		return fmt.Errorf("cannot delete container %s that is not stopped: %s", d.ID(), status)
+		if status == Running || status == Paused {
+			// runc's phrase; containerd's clients show it.
+			return fmt.Errorf("cannot delete container %s that is not stopped: %s", d.ID(), status)
+		}
 	}
 	return destroy(d, st)
 }

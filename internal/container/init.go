@@ -30,19 +30,10 @@ type Init struct {
 
 // queueTail prepares the last calls of the process.
 func (i *Init) queueTail() error {
-	tail := recorder{}
-	i.env.K = &tail
-	err := i.env.Do(setup.TailOrder())
-	i.tail = tail.batch
+	i.env.B = &kernel.Batch{}
+	err := i.env.Queue(setup.TailOrder())
+	i.tail = i.env.B
 	return err
-}
-
-// recorder keeps the batch that it is given for later.
-type recorder struct{ batch *kernel.Batch }
-
-func (r *recorder) Run(b *kernel.Batch) error {
-	r.batch = b
-	return nil
 }
 
 // Start lets the process execute the container's program and returns when it
@@ -60,27 +51,23 @@ func (i *Init) Close() error {
 	return nil
 }
 
-// writeState writes state.json. Before the process exists it says what will
-// be made, so that a delete can clean up after a create that was killed.
-func (c *creation) writeState(phase state.Phase) error {
-	if c.st == nil {
-		if err := c.newState(); err != nil {
-			return err
-		}
+// completeState completes the state with what is known once the process exists.
+// It is written when the process is ready.
+func (c *creation) completeState() error {
+	id, err := state.Identify(c.stub.PID)
+	if err != nil {
+		return err
 	}
-	c.st.Tongs.Phase = phase
-	if c.stub != nil {
-		id, err := state.Identify(c.stub.PID)
-		if err != nil {
-			return err
-		}
-		c.st.PID, c.st.Start = id.PID, id.Start
-		c.st.NamespacePaths = map[string]string{}
-		for _, n := range c.st.Config.Namespaces {
-			c.st.NamespacePaths[n.Type] = "/proc/" + strconv.Itoa(id.PID) + "/ns/" + namespaceFile(n.Type)
-		}
+	c.st.Tongs.Phase = state.Running
+	if c.o.Park {
+		c.st.Tongs.Phase = state.Created
 	}
-	return c.dir.Write(c.st)
+	c.st.PID, c.st.Start = id.PID, id.Start
+	c.st.NamespacePaths = make(map[string]string, len(c.st.Config.Namespaces))
+	for _, n := range c.st.Config.Namespaces {
+		c.st.NamespacePaths[n.Type] = "/proc/" + strconv.Itoa(id.PID) + "/ns/" + namespaceFile(n.Type)
+	}
+	return nil
 }
 
 func namespaceFile(name string) string {
@@ -92,6 +79,8 @@ func namespaceFile(name string) string {
 	return ""
 }
 
+// newState is the state before anything is made: it says what will be, so that
+// a delete can clean up after a create that was killed.
 func (c *creation) newState() error {
 	boot, err := state.BootID()
 	if err != nil {
@@ -107,7 +96,7 @@ func (c *creation) newState() error {
 		root = filepath.Join(c.b.Dir, root)
 	}
 	st := &state.State{ID: c.o.ID, Created: time.Now().UTC(), CgroupPaths: c.group.Paths()}
-	st.Tongs = state.Own{Format: state.Format, Bundle: c.b.Dir, OCIVersion: spec.Version, BootID: boot, Runtime: self,
+	st.Tongs = state.Own{Format: state.Format, Phase: state.Creating, Bundle: c.b.Dir, OCIVersion: spec.Version, BootID: boot, Runtime: self,
 		Root: state.Root{Path: root}, Annotations: spec.Annotations, SystemdCgroup: c.o.SystemdCgroup,
 		Owned: state.Owned{Cgroups: c.group.Owned()}}
 	var root0 unix.Stat_t

@@ -32,6 +32,12 @@ func testStore(t *testing.T) *state.Store {
 func spawn(t *testing.T, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(name, args...)
+	begin(t, cmd)
+	return cmd
+}
+
+func begin(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +45,6 @@ func spawn(t *testing.T, name string, args ...string) *exec.Cmd {
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
-	return cmd
 }
 
 func identify(t *testing.T, pid int) state.ProcessID {
@@ -88,18 +93,49 @@ func put(t *testing.T, s *state.Store, id string, pid int, change func(*state.St
 	return d
 }
 
-// waiting starts a process that does what the process of a created container
-// does: it reads one byte from the start FIFO, closes it and becomes a program.
+// beStub is set to the path of the start FIFO for a test program that behaves
+// as the process of a created container.
+const beStub = "TONGS_TEST_FIFO"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(beStub); path != "" {
+		fmt.Fprintln(os.Stderr, waitAndExec(path))
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// waitAndExec reads one byte from the FIFO and becomes another program, which
+// closes it.
+func waitAndExec(path string) error {
+	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	if n, err := unix.Read(fd, make([]byte, 1)); n != 1 {
+		return fmt.Errorf("read %d bytes: %v", n, err)
+	}
+	sleep, err := exec.LookPath("sleep")
+	if err != nil {
+		return err
+	}
+	return unix.Exec(sleep, []string{"sleep", "1000"}, nil)
+}
+
+// waiting is a created container with a process that waits for start.
 func waiting(t *testing.T, s *state.Store, id string) (*state.Dir, *exec.Cmd) {
 	t.Helper()
-	d, err := s.Create(id)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fifo := filepath.Join(s.Path(), id, "exec.fifo")
+	// The name is taken by put, the FIFO is made after it and the process last:
+	// so the state is written twice.
+	d := put(t, s, id, os.Getpid(), nil)
 	if err := d.MakeFIFO(os.Getuid(), os.Getgid()); err != nil {
 		t.Fatal(err)
 	}
-	cmd := spawn(t, "sh", "-c", `exec 3<>"$0"; head -c1 <&3 >/dev/null; exec sleep 1000 3>&-`, d.Path()+"/exec.fifo")
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), beStub+"="+fifo)
+	cmd.Stderr = os.Stderr
+	begin(t, cmd)
 	for end := time.Now().Add(10 * time.Second); ; {
 		fd, err := d.OpenFIFO(unix.O_WRONLY | unix.O_NONBLOCK)
 		if err == nil {
@@ -111,16 +147,19 @@ func waiting(t *testing.T, s *state.Store, id string) (*state.Dir, *exec.Cmd) {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	// put makes the directory anew, which would remove the FIFO.
+	if err := d.Lock(); err != nil {
+		t.Fatal(err)
+	}
+	defer d.Unlock()
+	st, err := d.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
 	who := identify(t, cmd.Process.Pid)
-	st := &state.State{PID: who.PID, Start: who.Start}
-	st.Config.Namespaces = []state.Namespace{{Type: "NEWPID"}}
-	st.Tongs.Phase = state.Created
+	st.PID, st.Start = who.PID, who.Start
 	if err := d.Write(st); err != nil {
 		t.Fatal(err)
 	}
-	d.Unlock()
-	t.Cleanup(d.Close)
 	return d, cmd
 }
 

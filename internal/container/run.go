@@ -1,9 +1,11 @@
 package container
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -32,26 +34,30 @@ func Run(store *state.Store, o CreateOptions, r RunOptions) (int, error) {
 			return 0, fmt.Errorf("cannot become subreaper: %v", err)
 		}
 	}
-	// Before the container exists: a signal that comes early waits here.
-	signals := make(chan os.Signal, 128)
-	signal.Notify(signals, forwarded()...)
-	defer signal.Stop(signals)
-
+	sigs := catch()
 	init, err := Create(store, o)
 	if err != nil {
 		return 0, err
 	}
 	defer init.Close()
-	code, err := runForeground(init, signals, r)
+	code, err := runForeground(init, sigs, r)
 	if err != nil || !r.Keep {
-		derr := deleteDir(init.Dir, true, o.Warn)
-		init.Dir.Unlock()
-		if err == nil && derr != nil {
-			// The program's exit status is worth more to the caller.
-			o.Warn(fmt.Sprintf("cannot delete the container: %v", derr))
-		}
+		deleteOwn(init, o.Warn)
+	}
+	if !r.NoSubreaper {
+		reapRest() // what the deletion has killed
 	}
 	return code, err
+}
+
+// deleteOwn removes the container at the end of run. The program's exit status,
+// or what went wrong before, is worth more to the caller than an error here.
+func deleteOwn(init *Init, warn func(string)) {
+	err := deleteDir(init.Dir, true, warn)
+	init.Dir.Unlock()
+	if err != nil && !errors.Is(err, state.ErrNotExist) { // somebody else deleted it
+		warn(fmt.Sprintf("cannot delete the container: %v", err))
+	}
 }
 
 func runDetached(store *state.Store, o CreateOptions) error {
@@ -61,15 +67,13 @@ func runDetached(store *state.Store, o CreateOptions) error {
 	}
 	defer init.Close()
 	if err := init.Start(); err != nil {
-		if derr := deleteDir(init.Dir, true, o.Warn); derr != nil {
-			o.Warn(fmt.Sprintf("cannot delete the container: %v", derr))
-		}
+		deleteOwn(init, o.Warn)
 		return err
 	}
 	return nil
 }
 
-func runForeground(init *Init, signals <-chan os.Signal, r RunOptions) (int, error) {
+func runForeground(init *Init, sigs *signals, r RunOptions) (int, error) {
 	var tty *console.Session
 	if init.Console != nil {
 		var err error
@@ -78,19 +82,43 @@ func runForeground(init *Init, signals <-chan os.Signal, r RunOptions) (int, err
 		}
 		defer tty.Close()
 	}
+	<-sigs.ready
 	if err := init.Start(); err != nil {
 		return 0, err
 	}
-	go forward(signals, init.PidFD, tty)
+	go sigs.forward(init.PidFD, tty)
 	return waitInit(init.PID, !r.NoSubreaper)
 }
 
-// forwarded are the signals that the container's process gets instead of us.
-// Left out: those about our own children (SIGCHLD) and pipe (SIGPIPE), SIGURG,
-// with which the Go runtime interrupts its own threads, the synchronous faults,
-// which say that we are broken, and the two that cannot be caught. SIGWINCH is
-// taken for the terminal's sake.
-func forwarded() []os.Signal {
+// signals are what the container's process gets instead of us. To catch one
+// costs the Go runtime some 30 µs, so that is done beside the creation, and for
+// the rarer signals after the start. They are never given back: Run is the last
+// thing that the process does.
+type signals struct {
+	c     chan os.Signal
+	ready chan struct{} // closed when the usual signals are caught
+}
+
+func catch() *signals {
+	s := &signals{c: make(chan os.Signal, 128), ready: make(chan struct{})}
+	go func() {
+		signal.Notify(s.c, usual()...)
+		close(s.ready)
+	}()
+	return s
+}
+
+// usual are the signals that people and supervisors send, and SIGWINCH, which
+// is taken for the terminal's sake.
+func usual() []os.Signal {
+	return []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH}
+}
+
+// rare are all others. Left out are those about our own children (SIGCHLD) and
+// pipes (SIGPIPE), SIGURG, with which the Go runtime interrupts its own threads,
+// the synchronous faults, which say that we are broken, and the two that cannot
+// be caught.
+func rare() []os.Signal {
 	var list []os.Signal
 	for n := unix.Signal(1); n <= 64; n++ {
 		switch n {
@@ -98,16 +126,19 @@ func forwarded() []os.Signal {
 			unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGTRAP, unix.SIGSYS:
 		case 32, 33, 34: // the C library's own
 		default:
-			list = append(list, n)
+			if !slices.Contains(usual(), os.Signal(n)) {
+				list = append(list, n)
+			}
 		}
 	}
 	return list
 }
 
-// forward runs until the process ends; what cannot be delivered then is late.
-func forward(signals <-chan os.Signal, pidfd int, tty *console.Session) {
-	for s := range signals {
-		sig := s.(unix.Signal)
+// forward runs as long as we do; what cannot be delivered comes too late.
+func (s *signals) forward(pidfd int, tty *console.Session) {
+	signal.Notify(s.c, rare()...)
+	for next := range s.c {
+		sig := next.(unix.Signal)
 		if sig == unix.SIGWINCH {
 			if tty != nil {
 				// The next change of size corrects a failure.
@@ -137,9 +168,6 @@ func waitInit(pid int, others bool) (int, error) {
 		}
 		if got != pid || !ws.Exited() && !ws.Signaled() {
 			continue
-		}
-		if others {
-			reapRest()
 		}
 		if ws.Signaled() {
 			return 128 + int(ws.Signal()), nil

@@ -3,6 +3,7 @@ package container
 import (
 	"os"
 	"os/exec"
+	"os/signal"
 	"slices"
 	"testing"
 
@@ -10,7 +11,7 @@ import (
 )
 
 func TestForwarded(t *testing.T) {
-	list := forwarded()
+	list := append(usual(), rare()...)
 	for _, sig := range []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGUSR1, unix.SIGWINCH, unix.SIGTSTP, unix.SIGCONT, unix.Signal(64)} {
 		if !slices.Contains(list, sig) {
 			t.Errorf("%v is not forwarded", sig)
@@ -49,11 +50,11 @@ func TestForward(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(pidfd)
-	signals := make(chan os.Signal, 2)
-	signals <- unix.SIGWINCH // for the terminal, of which there is none
-	signals <- unix.SIGUSR1
-	close(signals)
-	forward(signals, pidfd, nil)
+	s := &signals{c: make(chan os.Signal, 2)}
+	s.c <- unix.SIGWINCH // for the terminal, of which there is none
+	s.c <- unix.SIGUSR1
+	defer signal.Stop(s.c)
+	go s.forward(pidfd, nil)
 	if err := cmd.Wait(); err == nil || err.Error() != "signal: user defined signal 1" {
 		t.Errorf("got %v, want SIGUSR1", err)
 	}

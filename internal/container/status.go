@@ -1,3 +1,13 @@
+// Package container is the life cycle: Create, Start, Run, Kill, Delete, and
+// what Query and List see of it. What a container is at a moment is found out
+// from its process, its start FIFO and its cgroup; state.json only says which
+// these are.
+//
+// It deliberately does not
+//   - know a field of config.json: package setup does;
+//   - print or parse anything for the user: package cli does;
+//   - remember anything itself between two calls: package state does;
+//   - remove what the state does not list as made for this container.
 package container
 
 import (

@@ -6,10 +6,37 @@ import (
 
 // Batch is a list of calls that are executed together, in order.
 type Batch struct {
-	Calls  []Call
+	Calls []Call
+	// Meanwhile, if set, is run by the kernel while another process executes
+	// the calls; its error fails the batch.
+	Meanwhile func() error
+
+	aside  error // of Meanwhile
 	checks []func() error
 	field  string
 	want   string
+
+	// Slabs: a container takes some hundred calls, and allocating each part
+	// of them alone would cost more than executing them.
+	results []result
+	mems    []Mem
+	bytes   []byte
+	stats   []Stat
+}
+
+// slab returns the next of a list that is allocated n at a time.
+func slab[T any](s *[]T, n int) *T {
+	if len(*s) == cap(*s) {
+		*s = make([]T, 0, n)
+	}
+	*s = (*s)[:len(*s)+1]
+	return &(*s)[len(*s)-1]
+}
+
+// Reset empties a batch that has been run, to be filled again. Handles of the
+// old calls stay valid.
+func (b *Batch) Reset() {
+	b.Calls, b.checks, b.Meanwhile, b.aside = b.Calls[:0], b.checks[:0], nil, nil
 }
 
 // For says which configuration field the following calls serve and what they
@@ -25,10 +52,23 @@ func (b *Batch) For(field, want string) *Batch {
 func (b *Batch) Check(f func() error) { b.checks = append(b.checks, f) }
 
 // Empty reports whether there is nothing to run.
-func (b *Batch) Empty() bool { return len(b.Calls) == 0 && len(b.checks) == 0 }
+func (b *Batch) Empty() bool { return len(b.Calls) == 0 && len(b.checks) == 0 && b.Meanwhile == nil }
+
+// Overlap runs what is to be done while the calls are executed, once. For
+// kernels, when others execute the calls; Finish does it at the latest.
+func (b *Batch) Overlap() {
+	if f := b.Meanwhile; f != nil {
+		b.Meanwhile = nil
+		b.aside = f()
+	}
+}
 
 // Finish runs the checks. For kernels, after the last call.
 func (b *Batch) Finish() error {
+	b.Overlap()
+	if b.aside != nil {
+		return b.aside
+	}
 	for _, f := range b.checks {
 		if err := f(); err != nil {
 			return err
@@ -37,15 +77,16 @@ func (b *Batch) Finish() error {
 	return nil
 }
 
-// Errorf makes an error about the field that the batch is at.
 func (b *Batch) add(name string, nr uintptr, args ...Arg) *Call {
 	if b.Calls == nil {
-		b.Calls = make([]Call, 0, 64)
+		b.Calls = make([]Call, 0, 16)
 	}
 	b.Calls = append(b.Calls, Call{Name: name, Nr: nr, Field: b.field, Want: b.want})
 	c := &b.Calls[len(b.Calls)-1]
 	copy(c.Args[:], args)
-	c.Result = Handle{&result{index: len(b.Calls) - 1, batch: b, n: -int64(unix.ECANCELED), label: name}}
+	r := slab(&b.results, 64)
+	*r = result{index: len(b.Calls) - 1, batch: b, n: -int64(unix.ECANCELED), label: name}
+	c.Result = Handle{r}
 	return c
 }
 
@@ -77,38 +118,45 @@ func num[T ~int | ~uint | ~int64 | ~uint64 | ~uint32 | ~int32 | ~uintptr](n T) A
 
 func ref(h Handle) Arg { return Arg{Kind: Ref, H: h} }
 
-func text(s string) Arg {
-	bytes := make([]byte, len(s)+1)
-	copy(bytes, s)
-	return Arg{Kind: Memory, Mem: &Mem{Bytes: bytes, Text: true}}
+func (b *Batch) mem(m Mem) Arg {
+	p := slab(&b.mems, 64)
+	*p = m
+	return Arg{Kind: Memory, Mem: p}
 }
 
-func in(bytes []byte, note string) Arg {
-	return Arg{Kind: Memory, Mem: &Mem{Bytes: bytes, Note: note}}
+// text is a NUL-terminated string.
+func (b *Batch) text(s string) Arg {
+	n := len(s) + 1
+	if len(b.bytes)+n > cap(b.bytes) {
+		b.bytes = make([]byte, 0, max(2048, n))
+	}
+	at := len(b.bytes)
+	b.bytes = append(append(b.bytes, s...), 0)
+	return b.mem(Mem{Bytes: b.bytes[at : at+n : at+n], Text: true})
 }
 
-func out(bytes []byte) Arg {
-	return Arg{Kind: Memory, Mem: &Mem{Bytes: bytes, Out: true}}
-}
+func (b *Batch) in(bytes []byte, note string) Arg { return b.mem(Mem{Bytes: bytes, Note: note}) }
+
+func (b *Batch) out(bytes []byte) Arg { return b.mem(Mem{Bytes: bytes, Out: true}) }
 
 // N is a plain number as an argument, T a string, R a handle: for Raw.
 func N(n uint64) Arg { return num(n) }
 
 // T is a NUL-terminated string as an argument, for Raw.
-func T(s string) Arg { return text(s) }
+func T(s string) Arg { return new(Batch).text(s) }
 
 // R is an earlier result as an argument, for Raw.
 func R(h Handle) Arg { return ref(h) }
 
 // Out is a buffer that the call writes, as an argument, for Raw.
-func Out(b []byte) Arg { return out(b) }
+func Out(b []byte) Arg { return new(Batch).out(b) }
 
 // vector is an array of pointers to strings, ended by a null pointer, as
 // execve(2) takes it.
-func vector(list []string) Arg {
-	m := &Mem{Bytes: make([]byte, 8*(len(list)+1)), Refs: make([]Pointer, len(list))}
+func (b *Batch) vector(list []string) Arg {
+	m := Mem{Bytes: make([]byte, 8*(len(list)+1)), Refs: make([]Pointer, len(list))}
 	for i, s := range list {
-		m.Refs[i] = Pointer{8 * i, text(s).Mem}
+		m.Refs[i] = Pointer{8 * i, b.text(s).Mem}
 	}
-	return Arg{Kind: Memory, Mem: m}
+	return b.mem(m)
 }

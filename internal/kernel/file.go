@@ -21,7 +21,7 @@ func (b *Batch) Openat2(dir Handle, path string, flags, mode, resolve uint64) Ha
 	binary.NativeEndian.PutUint64(mem[8:], mode)
 	binary.NativeEndian.PutUint64(mem[16:], resolve)
 	note := "{" + openFlags(flags) + ", 0" + strconv.FormatUint(mode, 8) + ", " + resolveFlags(resolve) + "}"
-	return b.open(path, "openat2", unix.SYS_OPENAT2, ref(dir), text(path), in(mem, note), num(len(mem)))
+	return b.open(path, "openat2", unix.SYS_OPENAT2, ref(dir), b.text(path), b.in(mem, note), num(len(mem)))
 }
 
 func openFlags(n uint64) string {
@@ -54,45 +54,45 @@ func (b *Batch) Close(h Handle) *Batch {
 
 // Mkdirat adds mkdirat(2). name is one component.
 func (b *Batch) Mkdirat(dir Handle, name string, mode uint32) *Batch {
-	b.add("mkdirat", unix.SYS_MKDIRAT, ref(dir), text(name), num(mode))
+	b.add("mkdirat", unix.SYS_MKDIRAT, ref(dir), b.text(name), num(mode))
 	return b
 }
 
 // Mknodat adds mknodat(2). name is one component; mode has the type bits.
 func (b *Batch) Mknodat(dir Handle, name string, mode uint32, dev uint64) *Batch {
-	b.add("mknodat", unix.SYS_MKNODAT, ref(dir), text(name), num(mode), num(dev))
+	b.add("mknodat", unix.SYS_MKNODAT, ref(dir), b.text(name), num(mode), num(dev))
 	return b
 }
 
 // Symlinkat adds symlinkat(2). name is one component.
 func (b *Batch) Symlinkat(target string, dir Handle, name string) *Batch {
-	b.add("symlinkat", unix.SYS_SYMLINKAT, text(target), ref(dir), text(name))
+	b.add("symlinkat", unix.SYS_SYMLINKAT, b.text(target), ref(dir), b.text(name))
 	return b
 }
 
 // Unlinkat adds unlinkat(2). name is one component.
 func (b *Batch) Unlinkat(dir Handle, name string, flags int) *Batch {
-	b.add("unlinkat", unix.SYS_UNLINKAT, ref(dir), text(name), num(flags))
+	b.add("unlinkat", unix.SYS_UNLINKAT, ref(dir), b.text(name), num(flags))
 	return b
 }
 
 // Fchown adds fchownat(2) on an open file.
 func (b *Batch) Fchown(h Handle, uid, gid uint32) *Batch {
-	b.add("fchownat", unix.SYS_FCHOWNAT, ref(h), text(""), num(int32(uid)), num(int32(gid)), num(unix.AT_EMPTY_PATH))
+	b.add("fchownat", unix.SYS_FCHOWNAT, ref(h), b.text(""), num(int32(uid)), num(int32(gid)), num(unix.AT_EMPTY_PATH))
 	return b
 }
 
 // Fchmodat adds fchmodat(2): it follows a symbolic link, so name must be one
 // component that the caller has just made in a directory nobody else sees.
 func (b *Batch) Fchmodat(dir Handle, name string, mode uint32) *Batch {
-	b.add("fchmodat", unix.SYS_FCHMODAT, ref(dir), text(name), num(mode))
+	b.add("fchmodat", unix.SYS_FCHMODAT, ref(dir), b.text(name), num(mode))
 	return b
 }
 
 // Faccessat2 adds faccessat2(2) (5.8): may the caller's effective ids execute
 // (X_OK) the file?
 func (b *Batch) Faccessat2(dir Handle, path string, mode int, flags int) *Batch {
-	b.add("faccessat2", unix.SYS_FACCESSAT2, ref(dir), text(path), num(mode), num(flags))
+	b.add("faccessat2", unix.SYS_FACCESSAT2, ref(dir), b.text(path), num(mode), num(flags))
 	return b
 }
 
@@ -104,13 +104,13 @@ func (b *Batch) Fchdir(h Handle) *Batch {
 
 // Chdir adds chdir(2).
 func (b *Batch) Chdir(path string) *Batch {
-	b.add("chdir", unix.SYS_CHDIR, text(path))
+	b.add("chdir", unix.SYS_CHDIR, b.text(path))
 	return b
 }
 
 // ChrootCwd adds chroot(".").
 func (b *Batch) ChrootCwd() *Batch {
-	b.add("chroot", unix.SYS_CHROOT, text("."))
+	b.add("chroot", unix.SYS_CHROOT, b.text("."))
 	return b
 }
 
@@ -129,28 +129,28 @@ func (f *Buffer) Errno() unix.Errno { return f.n.Errno() }
 // Read adds read(2) of up to size bytes.
 func (b *Batch) Read(h Handle, size int) *Buffer {
 	f := &Buffer{mem: make([]byte, size)}
-	f.n = b.add("read", unix.SYS_READ, ref(h), out(f.mem), num(size)).Result
+	f.n = b.add("read", unix.SYS_READ, ref(h), b.out(f.mem), num(size)).Result
 	return f
 }
 
 // Write adds write(2). Fewer bytes than given are an error where it matters:
 // the files of /proc and pipes take short texts whole.
 func (b *Batch) Write(h Handle, data string) *Batch {
-	b.add("write", unix.SYS_WRITE, ref(h), text(data), num(len(data)))
+	b.add("write", unix.SYS_WRITE, ref(h), b.text(data), num(len(data)))
 	return b
 }
 
 // Readlinkat adds readlinkat(2) on an open symbolic link.
 func (b *Batch) Readlinkat(h Handle) *Buffer {
 	f := &Buffer{mem: make([]byte, unix.PathMax)}
-	f.n = b.add("readlinkat", unix.SYS_READLINKAT, ref(h), text(""), out(f.mem), num(len(f.mem))).Result
+	f.n = b.add("readlinkat", unix.SYS_READLINKAT, ref(h), b.text(""), b.out(f.mem), num(len(f.mem))).Result
 	return f
 }
 
 // Getcwd adds getcwd(2).
 func (b *Batch) Getcwd() *Buffer {
 	f := &Buffer{mem: make([]byte, unix.PathMax)}
-	f.n = b.add("getcwd", unix.SYS_GETCWD, out(f.mem), num(len(f.mem))).Result
+	f.n = b.add("getcwd", unix.SYS_GETCWD, b.out(f.mem), num(len(f.mem))).Result
 	return f
 }
 
@@ -170,9 +170,9 @@ func (b *Batch) StatAt(dir Handle, name string) *Stat {
 }
 
 func (b *Batch) statx(h Handle, name string, flags int) *Stat {
-	s := &Stat{}
-	s.n = b.add("statx", unix.SYS_STATX, ref(h), text(name), num(flags|unix.AT_NO_AUTOMOUNT),
-		num(unix.STATX_BASIC_STATS|unix.STATX_MNT_ID), out(s.mem[:])).Result
+	s := slab(&b.stats, 16)
+	s.n = b.add("statx", unix.SYS_STATX, ref(h), b.text(name), num(flags|unix.AT_NO_AUTOMOUNT),
+		num(unix.STATX_BASIC_STATS|unix.STATX_MNT_ID), b.out(s.mem[:])).Result
 	return s
 }
 
@@ -224,7 +224,7 @@ type Statfs struct {
 // Fstatfs adds fstatfs(2).
 func (b *Batch) Fstatfs(h Handle) *Statfs {
 	s := &Statfs{}
-	s.n = b.add("fstatfs", unix.SYS_FSTATFS, ref(h), out(s.mem[:])).Result
+	s.n = b.add("fstatfs", unix.SYS_FSTATFS, ref(h), b.out(s.mem[:])).Result
 	return s
 }
 

@@ -18,20 +18,20 @@ func (b *Batch) OpenTree(dir Handle, path string, flags uint) Handle {
 	if path == "" {
 		label = "tree " + dir.Label()
 	}
-	return b.open(label, "open_tree", unix.SYS_OPEN_TREE, ref(dir), text(path), num(flags|unix.OPEN_TREE_CLOEXEC))
+	return b.open(label, "open_tree", unix.SYS_OPEN_TREE, ref(dir), b.text(path), num(flags|unix.OPEN_TREE_CLOEXEC))
 }
 
 // MoveMount adds move_mount(2) (5.2): attaches the detached mount from at the
 // place that to is open on. Neither is looked up by name.
 func (b *Batch) MoveMount(from, to Handle) *Batch {
-	b.add("move_mount", unix.SYS_MOVE_MOUNT, ref(from), text(""), ref(to), text(""),
+	b.add("move_mount", unix.SYS_MOVE_MOUNT, ref(from), b.text(""), ref(to), b.text(""),
 		num(uint64(unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)))
 	return b
 }
 
 // MoveMountRoot attaches the detached mount from on top of the caller's "/".
 func (b *Batch) MoveMountRoot(from Handle) *Batch {
-	b.add("move_mount", unix.SYS_MOVE_MOUNT, ref(from), text(""), ref(CWD()), text("/"),
+	b.add("move_mount", unix.SYS_MOVE_MOUNT, ref(from), b.text(""), ref(CWD()), b.text("/"),
 		num(uint64(unix.MOVE_MOUNT_F_EMPTY_PATH)))
 	return b
 }
@@ -60,7 +60,7 @@ func (b *Batch) mountSetattr(h Handle, path string, flags uint, a MountAttr) *Ba
 	for i, v := range []uint64{a.Set, a.Clear, a.Propagation, a.UserNS} {
 		binary.NativeEndian.PutUint64(mem[8*i:], v)
 	}
-	b.add("mount_setattr", unix.SYS_MOUNT_SETATTR, ref(h), text(path), num(flags), in(mem, a.String()), num(len(mem)))
+	b.add("mount_setattr", unix.SYS_MOUNT_SETATTR, ref(h), b.text(path), num(flags), b.in(mem, a.String()), num(len(mem)))
 	return b
 }
 
@@ -91,18 +91,18 @@ func (a MountAttr) String() string {
 
 // Fsopen adds fsopen(2) (5.2): a context in which a file system is configured.
 func (b *Batch) Fsopen(fstype string) Handle {
-	return b.open("fs "+fstype, "fsopen", unix.SYS_FSOPEN, text(fstype), num(uint64(unix.FSOPEN_CLOEXEC)))
+	return b.open("fs "+fstype, "fsopen", unix.SYS_FSOPEN, b.text(fstype), num(uint64(unix.FSOPEN_CLOEXEC)))
 }
 
 // FsconfigFlag adds fsconfig(2) for an option without a value.
 func (b *Batch) FsconfigFlag(fs Handle, key string) *Batch {
-	b.add("fsconfig", unix.SYS_FSCONFIG, ref(fs), num(unix.FSCONFIG_SET_FLAG), text(key), Arg{}, Arg{})
+	b.add("fsconfig", unix.SYS_FSCONFIG, ref(fs), num(unix.FSCONFIG_SET_FLAG), b.text(key), Arg{}, Arg{})
 	return b
 }
 
 // FsconfigString adds fsconfig(2) for key=value.
 func (b *Batch) FsconfigString(fs Handle, key, value string) *Batch {
-	b.add("fsconfig", unix.SYS_FSCONFIG, ref(fs), num(unix.FSCONFIG_SET_STRING), text(key), text(value), Arg{})
+	b.add("fsconfig", unix.SYS_FSCONFIG, ref(fs), num(unix.FSCONFIG_SET_STRING), b.text(key), b.text(value), Arg{})
 	return b
 }
 
@@ -121,13 +121,13 @@ func (b *Batch) Fsmount(fs Handle, attr uint64, label string) Handle {
 // PivotRoot adds pivot_root(".", "."): the current directory, which must be
 // the root of a mount, becomes the root; the old root lies on top of it.
 func (b *Batch) PivotRoot() *Batch {
-	b.add("pivot_root", unix.SYS_PIVOT_ROOT, text("."), text("."))
+	b.add("pivot_root", unix.SYS_PIVOT_ROOT, b.text("."), b.text("."))
 	return b
 }
 
 // UmountCwd adds umount2(".", MNT_DETACH).
 func (b *Batch) UmountCwd() *Batch {
-	b.add("umount2", unix.SYS_UMOUNT2, text("."), num(unix.MNT_DETACH))
+	b.add("umount2", unix.SYS_UMOUNT2, b.text("."), num(unix.MNT_DETACH))
 	return b
 }
 

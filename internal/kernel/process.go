@@ -36,7 +36,7 @@ func (b *Batch) Setgroups(gids []uint32) *Batch {
 	}
 	list := Arg{}
 	if len(gids) > 0 {
-		list = in(mem, "")
+		list = b.in(mem, "")
 	}
 	b.add("setgroups", unix.SYS_SETGROUPS, num(len(gids)), list)
 	return b
@@ -64,7 +64,7 @@ func (b *Batch) Capset(effective, permitted, inheritable uint64) *Batch {
 		binary.NativeEndian.PutUint32(data[4*i:], uint32(set))
 		binary.NativeEndian.PutUint32(data[12+4*i:], uint32(set>>32))
 	}
-	b.add("capset", unix.SYS_CAPSET, in(header, "{version 3}"), in(data, ""))
+	b.add("capset", unix.SYS_CAPSET, b.in(header, "{version 3}"), b.in(data, ""))
 	return b
 }
 
@@ -73,13 +73,13 @@ func (b *Batch) Prlimit(pid Handle, res int, soft, hard uint64) *Batch {
 	mem := make([]byte, 16)
 	binary.NativeEndian.PutUint64(mem, soft)
 	binary.NativeEndian.PutUint64(mem[8:], hard)
-	b.add("prlimit64", unix.SYS_PRLIMIT64, ref(pid), num(res), in(mem, ""), Arg{})
+	b.add("prlimit64", unix.SYS_PRLIMIT64, ref(pid), num(res), b.in(mem, ""), Arg{})
 	return b
 }
 
 // Keyctl adds keyctl(2) with a string argument and numbers.
 func (b *Batch) Keyctl(op int, name string) *Batch {
-	b.add("keyctl", unix.SYS_KEYCTL, num(op), text(name), Arg{}, Arg{}, Arg{})
+	b.add("keyctl", unix.SYS_KEYCTL, num(op), b.text(name), Arg{}, Arg{}, Arg{})
 	return b
 }
 
@@ -103,7 +103,7 @@ func (b *Batch) Dup3(h Handle, n int, flags int) Handle {
 
 // Execve adds execve(2). It does not return if it succeeds.
 func (b *Batch) Execve(path string, args, env []string) *Batch {
-	b.add("execve", unix.SYS_EXECVE, text(path), vector(args), vector(env)).NoReturn = true
+	b.add("execve", unix.SYS_EXECVE, b.text(path), b.vector(args), b.vector(env)).NoReturn = true
 	return b
 }
 
@@ -115,7 +115,7 @@ func (b *Batch) ExitGroup(status int) *Batch {
 
 // Ioctl adds ioctl(2) with memory that the call reads, and returns its result.
 func (b *Batch) Ioctl(h Handle, request uint, data []byte) Handle {
-	return b.add("ioctl", unix.SYS_IOCTL, ref(h), num(request), in(data, "")).Result
+	return b.add("ioctl", unix.SYS_IOCTL, ref(h), num(request), b.in(data, "")).Result
 }
 
 // IoctlInt adds ioctl(2) with a plain argument; a success is a descriptor
@@ -143,13 +143,13 @@ func (b *Batch) Setns(h Handle, kind uint64) *Batch {
 
 // Sethostname adds sethostname(2).
 func (b *Batch) Sethostname(name string) *Batch {
-	b.add("sethostname", unix.SYS_SETHOSTNAME, text(name), num(len(name)))
+	b.add("sethostname", unix.SYS_SETHOSTNAME, b.text(name), num(len(name)))
 	return b
 }
 
 // Setdomainname adds setdomainname(2).
 func (b *Batch) Setdomainname(name string) *Batch {
-	b.add("setdomainname", unix.SYS_SETDOMAINNAME, text(name), num(len(name)))
+	b.add("setdomainname", unix.SYS_SETDOMAINNAME, b.text(name), num(len(name)))
 	return b
 }
 

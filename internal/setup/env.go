@@ -37,6 +37,9 @@ type Env struct {
 	B    *kernel.Batch // calls that have not been run yet
 	Root *rootfs.Root
 	Warn func(string)
+	// Aside is work of the caller's that is done while the container's process
+	// executes calls, one a round trip.
+	Aside []func() error
 
 	// What the host steps opened, as handles of the host and, once the
 	// container's process exists, of that (Inherit).
@@ -95,23 +98,30 @@ type Step struct {
 
 // Do runs the steps in order and ends with a round trip.
 func (e *Env) Do(steps []Step) error {
+	if err := e.Queue(steps); err != nil {
+		return err
+	}
+	return e.Sync()
+}
+
+// Queue is Do without the last round trip: what the last steps queued is in B.
+func (e *Env) Queue(steps []Step) error {
 	for _, s := range steps {
 		if err := s.Run(e); err != nil {
 			return err
 		}
 	}
-	return e.Sync()
+	return nil
 }
 
-// Sync executes what has been queued.
+// Sync executes what has been queued, and the next of Aside meanwhile.
 func (e *Env) Sync() error {
-	if e.B == nil || e.B.Empty() {
-		e.B = &kernel.Batch{}
-		return nil
+	if len(e.Aside) > 0 {
+		e.B.Meanwhile, e.Aside = e.Aside[0], e.Aside[1:]
 	}
-	b := e.B
-	e.B = &kernel.Batch{}
-	return e.K.Run(b)
+	err := e.K.Run(e.B)
+	e.B.Reset()
+	return err
 }
 
 // keep registers a host handle that the container's process inherits.

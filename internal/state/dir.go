@@ -246,20 +246,27 @@ func (d *Dir) replace(data []byte) error {
 	return err
 }
 
-// Remove deletes the directory with all that is in it, state.json last of the
-// known files. The directory must be locked. A second Remove is no error. If it
-// is killed on the way, another delete or a create of the same name goes on.
+// Remove deletes the directory, state.json last of the known files. The
+// directory must be locked. A second Remove is no error. If it is killed on the
+// way, another delete or a create of the same name goes on.
+//
+// Unknown content goes as well, but only if there was a state.json: a directory
+// without one may be anything, if --root is not what the caller thinks.
 func (d *Dir) Remove() error {
 	if !d.locked {
 		return fmt.Errorf("cannot remove state of container %q: it is not locked", d.id)
 	}
-	for _, name := range []string{fifoName, tempName, stateName} {
+	for _, name := range []string{fifoName, tempName} {
 		if err := d.unlink(name); err != nil {
 			return err
 		}
 	}
+	errState := unix.Unlinkat(d.fd, stateName, 0)
+	if errState != nil && errState != unix.ENOENT {
+		return fmt.Errorf("cannot remove %q: %v", d.path+"/"+stateName, errState)
+	}
 	err := unix.Unlinkat(d.parent, d.id, unix.AT_REMOVEDIR)
-	if err == unix.ENOTEMPTY || err == unix.EEXIST {
+	if err == unix.ENOTEMPTY && errState == nil {
 		err = d.removeRest()
 	}
 	if err != nil && err != unix.ENOENT {
@@ -268,7 +275,7 @@ func (d *Dir) Remove() error {
 	return nil
 }
 
-// removeRest removes a directory that holds more than the three known files.
+// removeRest removes a directory that holds more than the known files.
 // os.Root follows no symlinks out of the store.
 func (d *Dir) removeRest() error {
 	root, err := os.OpenRoot("/proc/self/fd/" + strconv.Itoa(d.parent))

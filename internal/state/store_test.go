@@ -386,6 +386,32 @@ func TestRemoveTakesAllAndFollowsNoLink(t *testing.T) {
 	}
 }
 
+// --root may have been mistaken: `delete --force` must not empty a directory
+// that was never a container's.
+func TestRemoveSparesWhatIsNoContainer(t *testing.T) {
+	s := testStore(t)
+	testDir(t, s, "other")
+	file := s.Path() + "/thesis/chapter1"
+	err := errors.Join(os.Mkdir(filepath.Dir(file), 0o700), os.WriteFile(file, nil, 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := s.Lookup("thesis")
+	if err == nil {
+		defer d.Close()
+		err = d.Lock()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Remove(); err == nil || !strings.Contains(err.Error(), "directory not empty") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(file); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestListSkipsWhatCannotBeContainers(t *testing.T) {
 	s := testStore(t)
 	testDir(t, s, "b")

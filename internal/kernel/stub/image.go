@@ -16,6 +16,7 @@ import (
 // read-only for whoever gets it by /proc/PID/exe.
 func openImage(dirs []string, forbidMemfd bool) (int, error) {
 	image := code.Image(machine, code.Bytes())
+	failures := []error{errors.New("memfds are not to be used")}
 	if !forbidMemfd {
 		fd, err := memfdImage(image)
 		if err == nil {
@@ -24,8 +25,8 @@ func openImage(dirs []string, forbidMemfd bool) (int, error) {
 		if !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.EPERM) {
 			return -1, err
 		}
+		failures[0] = errors.New("vm.memfd_noexec forbids executable memfds")
 	}
-	var failures []error
 	for _, dir := range dirs {
 		fd, err := fileImage(dir, image)
 		if err == nil {
@@ -33,7 +34,7 @@ func openImage(dirs []string, forbidMemfd bool) (int, error) {
 		}
 		failures = append(failures, errors.New("cannot make an executable file in "+strconv.Quote(dir)+": "+err.Error()))
 	}
-	return -1, errors.Join(append([]error{errors.New("vm.memfd_noexec forbids executable memfds")}, failures...)...)
+	return -1, errors.Join(failures...)
 }
 
 func memfdImage(image []byte) (int, error) {
@@ -62,6 +63,7 @@ func memfdImage(image []byte) (int, error) {
 
 // fileImage writes the image to an unlinked file and opens it again for
 // reading: a file that is open for writing cannot be executed (ETXTBSY).
+// O_EXCL: nobody can give it a name (open(2)).
 func fileImage(dir string, image []byte) (int, error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err != nil {
@@ -70,7 +72,7 @@ func fileImage(dir string, image []byte) (int, error) {
 	if fs.Flags&unix.ST_NOEXEC != 0 {
 		return -1, errors.New("mounted noexec")
 	}
-	w, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o500)
+	w, err := unix.Open(dir, unix.O_TMPFILE|unix.O_EXCL|unix.O_RDWR|unix.O_CLOEXEC, 0o500)
 	if err != nil {
 		return -1, err
 	}

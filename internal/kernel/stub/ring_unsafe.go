@@ -80,6 +80,9 @@ func (r *ring) raw(nr uintptr, flags uint64, args ...uint64) {
 	r.n++
 }
 
+// jump makes the last record continue with the first.
+func (r *ring) jump() { *r.word((r.n-1)*code.RecordSize + code.FlagsOff) |= code.FlagJump }
+
 // end makes the record behind the last one a stop.
 func (r *ring) end() { atomic.StoreUint64(r.word(r.n*code.RecordSize), 0) }
 

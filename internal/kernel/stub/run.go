@@ -1,32 +1,32 @@
 package stub
 
 import (
+	"errors"
 	"fmt"
-	"time"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"tongs/internal/kernel"
-	"tongs/internal/kernel/stub/code"
 )
 
 // Run executes a batch in the stub (kernel.Kernel). A batch that is larger
 // than the shared memory is executed in parts.
 func (s *Stub) Run(b *kernel.Batch) error {
-	if s.lost != nil {
-		return s.lost
+	if err := s.usable(); err != nil {
+		return err
 	}
 	for first := 0; first < len(b.Calls); {
-		next, err := s.write(b, first, maxRecords-2)
+		next, err := s.write(b, first)
 		if err != nil {
 			return err
 		}
-		line, _, _ := s.far.Number(nil)
-		s.ring.raw(unix.SYS_WRITE, code.FlagJump, uint64(line), code.Base+scratchOff, 1)
+		s.ring.jump()
 		s.ring.end()
-		gone, err := s.round()
+		gone, err := s.round(b)
 		if err != nil {
-			return s.silent(b, first, next, err)
+			return s.betrayed(s.at(b, first, next), err.Error())
 		}
 		if err := s.collect(b, first, next, gone); err != nil {
 			return err
@@ -36,19 +36,32 @@ func (s *Stub) Run(b *kernel.Batch) error {
 	return b.Finish()
 }
 
+// usable says why the stub takes no more batches, nil if it does.
+func (s *Stub) usable() error {
+	switch {
+	case s.lost != nil:
+		return s.lost
+	case s.parked:
+		return errors.New("the container's process has already been given its last calls")
+	case s.ring.mem == nil:
+		return errors.New("the container's process is not held any more")
+	}
+	return nil
+}
+
 // write puts calls of b from index first on into the ring, as many as fit,
 // and returns the index of the first that did not.
-func (s *Stub) write(b *kernel.Batch, first, limit int) (int, error) {
+func (s *Stub) write(b *kernel.Batch, first int) (int, error) {
 	s.ring.reset(firstRecord)
 	for i := first; i < len(b.Calls); i++ {
-		if s.ring.n >= limit {
+		if s.ring.n >= maxRecords-1 { // one is left for the end
 			return i, nil
 		}
 		arena := s.ring.arena
 		if err := s.ring.call(b, &b.Calls[i], firstRecord, first); err != nil {
 			if i == first {
 				c := &b.Calls[i]
-				return 0, fmt.Errorf("%s: %s: %s: %w", c.Field, c.Want, c.Name, err)
+				return 0, tooLarge(c)
 			}
 			s.ring.arena = arena
 			return i, nil
@@ -57,80 +70,15 @@ func (s *Stub) write(b *kernel.Batch, first, limit int) (int, error) {
 	return len(b.Calls), nil
 }
 
-// round releases the records and waits for the stub's byte; gone means end of
-// file in its place.
-func (s *Stub) round() (gone bool, err error) {
-	if err := s.release(); err != nil {
-		return true, nil // EPIPE: it has ended; the records tell why
-	}
-	return s.wait()
-}
-
-func (s *Stub) release() error {
-	for {
-		_, err := unix.SendmsgN(s.line, []byte{0}, nil, nil, unix.MSG_NOSIGNAL)
-		if err != unix.EINTR {
-			return err
+// tooLarge is the error of a call that does not fit into the shared memory.
+func tooLarge(c *kernel.Call) error {
+	var parts []string
+	for _, part := range []string{c.Field, c.Want, c.Name} {
+		if part != "" {
+			parts = append(parts, part)
 		}
 	}
-}
-
-// wait reads one byte from the stub, at most for the timeout.
-func (s *Stub) wait() (gone bool, err error) {
-	end := time.Now().Add(s.timeout)
-	for {
-		left := time.Until(end)
-		if left <= 0 {
-			return false, fmt.Errorf("did not answer within %s", s.timeout)
-		}
-		fds := []unix.PollFd{{Fd: int32(s.line), Events: unix.POLLIN}}
-		n, err := unix.Poll(fds, int(left.Milliseconds())+1)
-		if err == unix.EINTR || (err == nil && n == 0) {
-			continue
-		}
-		if err != nil {
-			return false, fmt.Errorf("cannot be waited for: %w", err)
-		}
-		gone, more := s.receive()
-		if !more {
-			return gone, nil
-		}
-	}
-}
-
-// receive takes one byte, and the descriptor that may come with it. more
-// means that it was not the stub's report: a descriptor, or nothing yet.
-func (s *Stub) receive() (gone, more bool) {
-	var one [1]byte
-	var control [32]byte // room for one descriptor; others are dropped
-	n, size, _, _, err := unix.Recvmsg(s.line, one[:], control[:], unix.MSG_CMSG_CLOEXEC)
-	if err == unix.EINTR {
-		return false, true
-	}
-	if err != nil || n == 0 {
-		return true, false
-	}
-	messages, err := unix.ParseSocketControlMessage(control[:size])
-	if err != nil || len(messages) == 0 {
-		return false, false
-	}
-	fds, err := unix.ParseUnixRights(&messages[0])
-	for _, fd := range fds {
-		if err != nil || s.received >= 0 {
-			unix.Close(fd)
-			continue
-		}
-		s.received = fd
-	}
-	return false, true
-}
-
-// TakeFD returns the descriptor that the stub has sent, -1 if none. It is the
-// caller's from then on.
-func (s *Stub) TakeFD() int {
-	fd := s.received
-	s.received = -1
-	return fd
+	return fmt.Errorf("%s: %w", strings.Join(parts, ": "), errTooLarge)
 }
 
 // collect takes the results of the calls from first up to next.
@@ -139,16 +87,17 @@ func (s *Stub) collect(b *kernel.Batch, first, next int, gone bool) error {
 		c := &b.Calls[i]
 		n := s.ring.result(firstRecord + i - first)
 		if n == unset {
-			break
+			if gone {
+				return s.ended(s.at(b, first, next))
+			}
+			return s.betrayed(lostAt(c), "reported calls that it did not execute")
 		}
 		if e := errno(n); e != 0 && !c.Tolerates(e) {
-			if gone {
-				s.lost = &kernel.LostError{How: s.reap()}
-			}
+			s.ended(&kernel.LostError{}) // an honest stub has closed the line as well
 			return kernel.Failed(c, e)
 		}
 		if c.Opens && n > maxDescriptor || n < -4095 {
-			return fmt.Errorf("%s: %s: %s: the container's process gave the impossible result %d", c.Field, c.Want, c.String(), n)
+			return s.betrayed(lostAt(c), "gave the impossible result "+strconv.FormatInt(n, 10))
 		}
 		c.Result.Resolve(n)
 		if n >= 0 {
@@ -156,10 +105,7 @@ func (s *Stub) collect(b *kernel.Batch, first, next int, gone bool) error {
 		}
 	}
 	if gone {
-		return s.ended(b, first, next)
-	}
-	if last := s.ring.result(firstRecord + next - first - 1); last == unset {
-		return fmt.Errorf("the container's process reported calls that it did not execute")
+		return s.ended(&kernel.LostError{})
 	}
 	return nil
 }
@@ -182,73 +128,78 @@ func (s *Stub) fetch(c *kernel.Call) {
 	}
 }
 
-// ended reports a stub that is gone without a failed call.
-func (s *Stub) ended(b *kernel.Batch, first, next int) error {
-	s.lost = s.at(b, first, next)
-	s.lost.How = s.reap()
-	return s.lost
+// ended reports a stub that closed its line, at the call that at names.
+func (s *Stub) ended(at *kernel.LostError) error {
+	at.How = s.outcome()
+	s.lost = at
+	return at
 }
 
-// silent reports a stub that does not answer, and ends it.
-func (s *Stub) silent(b *kernel.Batch, first, next int, why error) error {
-	s.lost = s.at(b, first, next)
-	s.lost.How = why.Error()
+// betrayed reports a stub that does what no stub does, and ends it.
+func (s *Stub) betrayed(at *kernel.LostError, how string) error {
+	at.How = how
+	s.lost = at
 	s.Kill()
-	return s.lost
+	return at
 }
 
 // at names the call that the stub was executing.
 func (s *Stub) at(b *kernel.Batch, first, next int) *kernel.LostError {
 	for i := first; i < next; i++ {
 		if s.ring.result(firstRecord+i-first) == unset {
-			c := &b.Calls[i]
-			return &kernel.LostError{Field: c.Field, Want: c.Want, Call: c.String()}
+			return lostAt(&b.Calls[i])
 		}
 	}
 	return &kernel.LostError{}
 }
 
+func lostAt(c *kernel.Call) *kernel.LostError {
+	return &kernel.LostError{Field: c.Field, Want: c.Want, Call: c.String()}
+}
+
 // Park gives the stub its last calls, which must fit into the shared memory
 // at once, and returns when the stub has executed those that come before its
-// report on the line, one byte. From then on the stub needs nobody.
+// report on the line, one byte. From then on the stub needs nobody. The
+// batch's checks are not run.
 func (s *Stub) Park(b *kernel.Batch) error {
 	gone, err := s.last(b)
-	if err != nil {
-		return s.silent(b, 0, len(b.Calls), err)
+	if err != nil || !gone {
+		return err
 	}
-	if gone {
-		return s.verdict(b)
-	}
-	s.parked = true
-	return nil
+	return s.verdict(b)
 }
 
 // Exec gives the stub its last calls, of which one replaces it by a program
-// (execve closes the line), and returns when that has happened.
+// (execve closes the line), and returns when that has happened. The batch's
+// checks are not run.
 func (s *Stub) Exec(b *kernel.Batch) error {
 	gone, err := s.last(b)
 	if err != nil {
-		return s.silent(b, 0, len(b.Calls), err)
+		return err
 	}
 	if !gone {
-		return fmt.Errorf("the container's process reported before it executed its program")
+		return s.betrayed(s.at(b, 0, len(b.Calls)), "reported before it executed its program")
 	}
 	return s.verdict(b)
 }
 
 func (s *Stub) last(b *kernel.Batch) (gone bool, err error) {
-	if s.lost != nil {
-		return false, s.lost
+	if err := s.usable(); err != nil {
+		return false, err
 	}
-	n, err := s.write(b, 0, maxRecords-1)
+	n, err := s.write(b, 0)
 	if err != nil {
 		return false, err
 	}
 	if n < len(b.Calls) {
-		return false, errTooLarge
+		return false, tooLarge(&b.Calls[n])
 	}
 	s.ring.end()
-	return s.round()
+	s.parked = true
+	if gone, err = s.round(b); err != nil {
+		return false, s.betrayed(s.at(b, 0, len(b.Calls)), err.Error())
+	}
+	return gone, nil
 }
 
 // verdict says whether the last calls ended in a program that runs. Success
@@ -264,8 +215,8 @@ func (s *Stub) verdict(b *kernel.Batch) error {
 			if c.NoReturn {
 				return nil
 			}
-			return s.ended(b, 0, len(b.Calls))
+			return s.ended(lostAt(c))
 		}
 	}
-	return s.ended(b, 0, len(b.Calls))
+	return s.ended(&kernel.LostError{})
 }

@@ -47,22 +47,28 @@ type Stub struct {
 	inherited []kernel.Handle // Config.Inherit, as the stub knows them
 	received  int             // a descriptor that the stub sent, or -1
 	timeout   time.Duration
+	owed      int  // reports that come before the next round's own
+	parked    bool // it has its last calls
 	reaped    bool
-	parked    bool
+	how       string // how it ended, once reaped
 	lost      *kernel.LostError
 }
 
-// The first two records stay: every round begins with them.
+// The first three records stay: every round begins with them. The report is
+// one of them, not the last of a batch, because the stub stores a call's
+// result after the call: when tongs has the byte, that store may still be to
+// come, and must not hit a record that tongs writes in the meantime.
 const (
-	hideRecord = iota // prctl(PR_SET_DUMPABLE, 0): nobody may look into the stub
-	waitRecord        // read from the line; end of file ends the stub
+	hideRecord   = iota // prctl(PR_SET_DUMPABLE, 0): nobody may look into the stub
+	reportRecord        // write to the line: the round before is done
+	waitRecord          // read from the line; end of file ends the stub
 	firstRecord
 )
 
 // Start starts a stub. It blocks in its first wait until Run gives it work.
 // The first call that it ever executes makes it non-dumpable.
 func Start(c Config) (*Stub, error) {
-	s := &Stub{timeout: c.Timeout, line: -1, PidFD: -1, received: -1}
+	s := &Stub{timeout: c.Timeout, line: -1, PidFD: -1, received: -1, owed: 1}
 	if s.timeout == 0 {
 		s.timeout = time.Minute
 	}
@@ -113,9 +119,7 @@ func (s *Stub) spawn(c *Config, image, memory, far int) error {
 	copy(argv, []string{"tongs", "stub"})
 
 	s.prepare(c.Dumpable)
-	// fork/exec moves descriptors to their places before it executes the
-	// image by its number: the number must be above all of them.
-	high, err := unix.FcntlInt(uintptr(image), unix.F_DUPFD_CLOEXEC, len(files)+16)
+	high, err := unix.FcntlInt(uintptr(image), unix.F_DUPFD_CLOEXEC, above(files))
 	if err != nil {
 		return fmt.Errorf("cannot duplicate the stub's descriptor: %w", err)
 	}
@@ -129,7 +133,20 @@ func (s *Stub) spawn(c *Config, image, memory, far int) error {
 	return nil
 }
 
-// prepare writes the two records that every round begins with.
+// above returns a number above all that the standard library's fork/exec uses
+// in the child while it moves files to their places, which it does before it
+// executes the image by its number: the targets, the sources, and behind the
+// highest of them a temporary place for each and for its own pipe. A number
+// below could mean another file by the time that it is executed.
+func above(files []uintptr) int {
+	top := len(files)
+	for _, fd := range files {
+		top = max(top, int(fd))
+	}
+	return top + len(files) + 3
+}
+
+// prepare writes the records that every round begins with.
 func (s *Stub) prepare(dumpable bool) {
 	line, _, _ := s.far.Number(nil)
 	flag := uint64(0)
@@ -138,6 +155,7 @@ func (s *Stub) prepare(dumpable bool) {
 	}
 	s.ring.reset(0)
 	s.ring.raw(unix.SYS_PRCTL, 0, unix.PR_SET_DUMPABLE, flag)
+	s.ring.raw(unix.SYS_WRITE, 0, uint64(line), code.Base+scratchOff, 1)
 	s.ring.raw(unix.SYS_READ, code.FlagZeroFatal, uint64(line), code.Base+scratchOff, 1)
 	s.ring.end()
 }
@@ -149,37 +167,58 @@ func (s *Stub) Inherited() []kernel.Handle { return s.inherited }
 // Line returns the stub's end of the socket pair, for calls that report.
 func (s *Stub) Line() kernel.Handle { return s.far }
 
-// Hide makes the stub non-dumpable at the start of the next round.
-func (s *Stub) Hide() { *s.ring.word(code.ArgsOff + 8) = 0 }
+// Hide makes the stub non-dumpable before the next Run returns.
+func (s *Stub) Hide() { *s.ring.word(hideRecord*code.RecordSize + code.ArgsOff + 8) = 0 }
 
 // Kill ends the stub, or what it became, and reaps it. It may be called more
-// than once.
+// than once; after Close it does nothing.
 func (s *Stub) Kill() {
-	if s.PID == 0 || s.reaped {
+	if s.reaped || s.PidFD < 0 {
 		return
 	}
 	unix.PidfdSendSignal(s.PidFD, unix.SIGKILL, nil, 0)
 	s.reap()
 }
 
-// reap waits for the stub's end, which is near, and says how it ended.
-func (s *Stub) reap() string {
-	var status unix.WaitStatus
+// outcome waits for the end of a stub that has closed its line, reaps it, and
+// says how it ended. Whoever controls a stub can make it close the line and
+// live on: such a stub is killed.
+func (s *Stub) outcome() string {
+	if s.reaped {
+		return s.how
+	}
+	end := time.Now().Add(s.timeout)
 	for {
-		_, err := unix.Wait4(s.PID, &status, 0, nil)
+		ready, err := poll(s.PidFD, end)
 		if err == unix.EINTR {
 			continue
 		}
-		s.reaped = true
-		if err != nil {
-			return "is gone"
+		if !ready {
+			s.Kill()
+			return "closed its line and did not end"
 		}
-		break
+		s.reap()
+		return s.how
 	}
-	if status.Signaled() {
-		return "was killed by signal " + strconv.Itoa(int(status.Signal())) + " (" + unix.SignalName(status.Signal()) + ")"
+}
+
+// reap waits for the stub's end, which has come or is near. A process that
+// was reaped must not be waited for again: its number may be another's.
+func (s *Stub) reap() {
+	var status unix.WaitStatus
+	_, err := unix.Wait4(s.PID, &status, 0, nil)
+	for err == unix.EINTR {
+		_, err = unix.Wait4(s.PID, &status, 0, nil)
 	}
-	return "exited with status " + strconv.Itoa(status.ExitStatus())
+	s.reaped = true
+	switch {
+	case err != nil:
+		s.how = "is gone"
+	case status.Signaled():
+		s.how = "was killed by signal " + strconv.Itoa(int(status.Signal())) + " (" + unix.SignalName(status.Signal()) + ")"
+	default:
+		s.how = "exited with status " + strconv.Itoa(status.ExitStatus())
+	}
 }
 
 // Close frees what this process holds of the stub: after it, a stub that
