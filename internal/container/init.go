@@ -10,6 +10,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"tongs/internal/cgroup"
 	"tongs/internal/kernel"
 	"tongs/internal/kernel/stub"
 	"tongs/internal/setup"
@@ -23,9 +24,11 @@ type Init struct {
 	PidFD   int
 	Console *os.File // the terminal's master, if it stays here
 
-	stub *stub.Stub
-	env  *setup.Env
-	tail *kernel.Batch
+	st    *state.State
+	group *cgroup.Group
+	stub  *stub.Stub
+	env   *setup.Env
+	tail  *kernel.Batch
 }
 
 // queueTail prepares the last calls of the process.

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tongs/internal/kernel"
 )
 
 // round releases the records and waits for the stub's byte; gone means end of
