@@ -96,7 +96,7 @@ func (c *creation) prepare() (err error) {
 	c.env = &setup.Env{
 		Options: setup.Options{ID: c.o.ID, Bundle: c.b.Dir, NoPivot: c.o.NoPivot, NoNewKeyring: c.o.NoNewKeyring,
 			PreserveFDs: c.o.PreserveFDs, Park: c.o.Park},
-		Spec: c.b.Spec, Host: host.Kernel{}, K: host.Kernel{}, B: &kernel.Batch{}, Warn: c.o.Warn,
+		Spec: c.b.Spec, Host: host.Kernel{}, K: host.Kernel{}, B: &kernel.Batch{Expect: 160}, Warn: c.o.Warn,
 		CgroupV2: c.group.Unified(), CgroupsV1: hierarchies(c.group),
 	}
 	return nil

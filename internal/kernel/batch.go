@@ -11,7 +11,10 @@ type Batch struct {
 	// the calls; its error fails the batch.
 	Meanwhile func() error
 
-	aside  error // of Meanwhile
+	aside error // of Meanwhile
+	// Expect is how many calls there will be, roughly: it saves copying.
+	Expect int
+
 	checks []func() error
 	field  string
 	want   string
@@ -79,7 +82,7 @@ func (b *Batch) Finish() error {
 
 func (b *Batch) add(name string, nr uintptr, args ...Arg) *Call {
 	if b.Calls == nil {
-		b.Calls = make([]Call, 0, 16)
+		b.Calls = make([]Call, 0, max(b.Expect, 8))
 	}
 	b.Calls = append(b.Calls, Call{Name: name, Nr: nr, Field: b.field, Want: b.want})
 	c := &b.Calls[len(b.Calls)-1]
@@ -138,6 +141,9 @@ func (b *Batch) text(s string) Arg {
 func (b *Batch) in(bytes []byte, note string) Arg { return b.mem(Mem{Bytes: bytes, Note: note}) }
 
 func (b *Batch) out(bytes []byte) Arg { return b.mem(Mem{Bytes: bytes, Out: true}) }
+
+// fill is memory of which the call's result says how much was written.
+func (b *Batch) fill(bytes []byte) Arg { return b.mem(Mem{Bytes: bytes, Out: true, Sized: true}) }
 
 // N is a plain number as an argument, T a string, R a handle: for Raw.
 func N(n uint64) Arg { return num(n) }

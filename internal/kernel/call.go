@@ -77,6 +77,7 @@ type Arg struct {
 type Mem struct {
 	Bytes []byte
 	Out   bool      // the call writes here
+	Sized bool      // the call's result says how many bytes it wrote
 	Refs  []Pointer // pointers inside of Bytes
 	Text  bool      // a NUL-terminated string
 	Note  string    // how the recorder prints it, if not as text

@@ -129,7 +129,7 @@ func (f *Buffer) Errno() unix.Errno { return f.n.Errno() }
 // Read adds read(2) of up to size bytes.
 func (b *Batch) Read(h Handle, size int) *Buffer {
 	f := &Buffer{mem: make([]byte, size)}
-	f.n = b.add("read", unix.SYS_READ, ref(h), b.out(f.mem), num(size)).Result
+	f.n = b.add("read", unix.SYS_READ, ref(h), b.fill(f.mem), num(size)).Result
 	return f
 }
 
@@ -143,14 +143,14 @@ func (b *Batch) Write(h Handle, data string) *Batch {
 // Readlinkat adds readlinkat(2) on an open symbolic link.
 func (b *Batch) Readlinkat(h Handle) *Buffer {
 	f := &Buffer{mem: make([]byte, unix.PathMax)}
-	f.n = b.add("readlinkat", unix.SYS_READLINKAT, ref(h), b.text(""), b.out(f.mem), num(len(f.mem))).Result
+	f.n = b.add("readlinkat", unix.SYS_READLINKAT, ref(h), b.text(""), b.fill(f.mem), num(len(f.mem))).Result
 	return f
 }
 
 // Getcwd adds getcwd(2).
 func (b *Batch) Getcwd() *Buffer {
 	f := &Buffer{mem: make([]byte, unix.PathMax)}
-	f.n = b.add("getcwd", unix.SYS_GETCWD, b.out(f.mem), num(len(f.mem))).Result
+	f.n = b.add("getcwd", unix.SYS_GETCWD, b.fill(f.mem), num(len(f.mem))).Result
 	return f
 }
 

@@ -32,7 +32,7 @@ type Place struct {
 	Path string
 	H    kernel.Handle
 	Stat *kernel.Stat
-	FS   *kernel.Statfs
+	FS   *kernel.Statfs // nil where nobody asks
 }
 
 // Clean returns the path as an absolute one without dots or double slashes. A
@@ -42,28 +42,23 @@ func Clean(p string) string { return path.Clean("/" + p) }
 // Look adds calls that open a path as it stands: no link may lie on the way,
 // nothing is made. The Place tells, once the batch has run, what was there.
 func (r *Root) Look(b *kernel.Batch, p string) *Place {
-	return r.open(b, p, kernel.InRootReal, true)
+	pl := r.open(b, p, kernel.InRootReal)
+	pl.FS = b.Fstatfs(pl.H)
+	b.Allow()
+	return pl
 }
 
 // Follow is Look that follows links, inside of the root.
 func (r *Root) Follow(b *kernel.Batch, p string) *Place {
-	return r.open(b, p, kernel.InRoot, true)
+	return r.open(b, p, kernel.InRoot)
 }
 
-func (r *Root) open(b *kernel.Batch, p string, resolve uint64, allow bool) *Place {
+func (r *Root) open(b *kernel.Batch, p string, resolve uint64) *Place {
 	h := b.Openat2(r.Dir, p, unix.O_PATH, 0, resolve)
-	if allow {
-		b.Allow()
-	}
-	pl := &Place{Path: p, H: h, Stat: b.Stat(h)}
-	if allow {
-		b.Allow()
-	}
-	pl.FS = b.Fstatfs(h)
-	if allow {
-		b.Allow()
-	}
-	return pl
+	b.Allow()
+	st := b.Stat(h)
+	b.Allow()
+	return &Place{Path: p, H: h, Stat: st}
 }
 
 // Errno says why the path could not be opened, 0 if it was.
@@ -74,9 +69,6 @@ func (p *Place) Missing() bool { return p.Errno() == unix.ENOENT || p.Errno() ==
 
 // IsDir reports whether the place is a directory.
 func (p *Place) IsDir() bool { return p.Stat.Type() == unix.S_IFDIR }
-
-// OnProc reports whether the place lies in a proc file system.
-func (p *Place) OnProc() bool { return p.FS.Type() == unix.PROC_SUPER_MAGIC }
 
 // Attach adds calls that put the detached mount m at the place and, right
 // behind it, look up the path again: whoever moved a directory on the way
@@ -95,10 +87,11 @@ func (r *Root) Attach(b *kernel.Batch, field string, m kernel.Handle, at *Place)
 // whose root is stat.
 func (r *Root) Expect(b *kernel.Batch, field, p string, stat *kernel.Stat) {
 	b.For(field, "cannot look for the mount at "+p)
-	again := r.open(b, p, kernel.InRoot, false)
-	b.Close(again.H)
+	h := b.Openat2(r.Dir, p, unix.O_PATH, 0, kernel.InRoot)
+	again := b.Stat(h)
+	b.Close(h)
 	b.Check(func() error {
-		if again.Stat.MountID() != stat.MountID() || again.Stat.Ino() != stat.Ino() {
+		if again.MountID() != stat.MountID() || again.Ino() != stat.Ino() {
 			return fmt.Errorf("%s: the path %s leads elsewhere than to the mount that was just attached there: the root file system is being changed", field, p)
 		}
 		return nil

@@ -30,7 +30,7 @@ func (e *Env) devices() []device {
 		for i, d := range e.Spec.Linux.Devices {
 			p := rootfs.Clean(d.Path)
 			if !listed[p] {
-				list = append(list, specDevice(field("linux.devices[%d]", i), p, d))
+				list = append(list, specDevice(item("linux.devices", i), p, d))
 			}
 			listed[p] = true
 		}

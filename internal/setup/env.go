@@ -10,7 +10,7 @@
 package setup
 
 import (
-	"fmt"
+	"strconv"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -147,4 +147,5 @@ func (e *Env) Inherited(list []kernel.Handle) error {
 	return e.Host.Run(b)
 }
 
-func field(format string, args ...any) string { return fmt.Sprintf(format, args...) }
+// item is the path of an element of a list of the configuration.
+func item(list string, i int) string { return list + "[" + strconv.Itoa(i) + "]" }

@@ -35,7 +35,7 @@ func (e *Env) lookUp(name string, paths []string) []*covered {
 			continue
 		}
 		seen[p] = true
-		c := &covered{field: field("%s[%d]", name, i)}
+		c := &covered{field: item(name, i)}
 		e.B.For(c.field, "cannot look up "+p)
 		c.place = e.Root.Follow(e.B, p)
 		list = append(list, c)

@@ -37,7 +37,7 @@ func (e *Env) plan() []*mount {
 	}
 	e.mounts = make([]*mount, len(e.Spec.Mounts))
 	for i, s := range e.Spec.Mounts {
-		m := &mount{Mount: s, index: i, field: field("mounts[%d]", i), path: rootfs.Clean(s.Destination)}
+		m := &mount{Mount: s, index: i, field: item("mounts", i), path: rootfs.Clean(s.Destination)}
 		m.opt = parseOptions(s.Options)
 		m.fstype = s.Type
 		if s.Type == "bind" {

@@ -89,7 +89,7 @@ func openNamespaces(e *Env) error {
 			continue
 		}
 		list = append(list, n)
-		e.joins = append(e.joins, join{field: field("linux.namespaces[%d].path", i), kind: namespaceFlag(n.Type)})
+		e.joins = append(e.joins, join{field: item("linux.namespaces", i) + ".path", kind: namespaceFlag(n.Type)})
 	}
 	for i := range e.joins {
 		j, n := &e.joins[i], list[i]

@@ -21,7 +21,7 @@ func setRlimits(e *Env) error {
 		if n < 0 {
 			return fmt.Errorf("process.rlimits[%d].type: unknown rlimit %q", i, r.Type)
 		}
-		b.For(field("process.rlimits[%d]", i), "cannot set "+r.Type)
+		b.For(item("process.rlimits", i), "cannot set "+r.Type)
 		b.Prlimit(e.PID, n, r.Soft, r.Hard)
 	}
 	return hint(e.Host.Run(b), unix.EPERM, "raising a hard limit needs CAP_SYS_RESOURCE")

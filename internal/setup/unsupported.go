@@ -73,7 +73,7 @@ func refuseUnsupported(e *Env) error {
 
 func refuseNamespaces(list []specs.LinuxNamespace, refuse func(bool, string)) {
 	for i, n := range list {
-		path := field("linux.namespaces[%d]", i)
+		path := item("linux.namespaces", i)
 		refuse(n.Type == specs.UserNamespace, path+": a user namespace is")
 		refuse(n.Type == specs.TimeNamespace, path+": a time namespace is")
 		refuse(n.Type == specs.PIDNamespace && n.Path != "", path+".path: joining a pid namespace is")

@@ -1,6 +1,8 @@
 package setup
 
 import (
+	"strconv"
+
 	"golang.org/x/sys/unix"
 
 	"tongs/internal/kernel"
@@ -129,8 +131,8 @@ func setOOMScore(e *Env) error {
 	}
 	b := &kernel.Batch{}
 	b.For("process.oomScoreAdj", "cannot set the score")
-	h := b.Openat2(kernel.CWD(), field("/proc/%d/oom_score_adj", e.PID.Count(1<<31)), unix.O_WRONLY, 0, 0)
-	b.Write(h, field("%d", *adj))
+	h := b.Openat2(kernel.CWD(), "/proc/"+strconv.Itoa(e.PID.Count(1<<31))+"/oom_score_adj", unix.O_WRONLY, 0, 0)
+	b.Write(h, strconv.Itoa(*adj))
 	b.Close(h)
 	return e.Host.Run(b)
 }

@@ -1,0 +1,358 @@
+package setup
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"tongs/internal/bundle"
+	"tongs/internal/kernel"
+	"tongs/internal/kernel/record"
+)
+
+// The golden tests: each file of testdata says what calls a configuration
+// leads to. Its sections:
+//
+//	config   a fragment, merged into minimal (JSON merge patch, RFC 7396)
+//	options  what the command line and the host add, one a line
+//	answers  what the kernel answers, see world
+//	plan     the calls, all of them …
+//	change   … or those that the minimal plan does not have (+) and lacks (-)
+//	error    the error that ends the set-up
+//
+// go test -update writes the last three anew.
+
+// minimal is a configuration that Check accepts and that asks for nothing else.
+const minimal = `{
+	"ociVersion": "1.3.0",
+	"root": {"path": "rootfs"},
+	"process": {"args": ["/bin/true"], "cwd": "/", "env": ["HOME=/", "PATH=/usr/bin:/bin"]},
+	"linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "uts"}, {"type": "ipc"}, {"type": "network"}]}
+}`
+
+func update() bool { return flag.Lookup("update").Value.String() == "true" }
+
+func TestMain(m *testing.M) {
+	flag.Bool("update", false, "write golden files anew")
+	flag.Parse()
+	os.Exit(m.Run())
+}
+
+// sections is a golden file: text before the first marker, then its parts.
+type sections struct {
+	comment string
+	names   []string
+	text    map[string]string
+}
+
+func parseSections(data string) *sections {
+	s := &sections{text: map[string]string{}}
+	for line := range strings.Lines(data) {
+		if name, ok := strings.CutPrefix(line, "-- "); ok && strings.HasSuffix(name, " --\n") {
+			s.names = append(s.names, strings.TrimSuffix(name, " --\n"))
+		} else if len(s.names) == 0 {
+			s.comment += line
+		} else {
+			s.text[s.names[len(s.names)-1]] += line
+		}
+	}
+	return s
+}
+
+func (s *sections) String() string {
+	var b strings.Builder
+	b.WriteString(s.comment)
+	for _, name := range s.names {
+		b.WriteString("-- " + name + " --\n" + s.text[name])
+	}
+	return b.String()
+}
+
+func (s *sections) set(name, text string) {
+	if !slices.Contains(s.names, name) {
+		s.names = append(s.names, name)
+	}
+	s.text[name] = text
+}
+
+// plan is one recorded set-up.
+type plan struct {
+	env    *Env
+	world  *world
+	kernel *record.Kernel
+	text   strings.Builder
+	order  string
+	calls  []kernel.Call // those that were recorded
+}
+
+// side is the host's or the container's end of a plan's kernel.
+type side struct {
+	p    *plan
+	host bool
+}
+
+func (s side) Run(b *kernel.Batch) error {
+	who := "container"
+	if s.host {
+		who = "host"
+	}
+	s.p.world.host = s.host
+	before, count := s.p.kernel.Text.Len(), s.p.kernel.Count
+	err := s.p.kernel.Run(b)
+	if len(b.Calls) > 0 {
+		s.p.text.WriteString("# " + s.p.order + ": " + who + "\n" + s.p.kernel.Text.String()[before:])
+	}
+	s.p.calls = append(s.p.calls, b.Calls[:s.p.kernel.Count-count]...)
+	return err
+}
+
+// merge is a JSON merge patch.
+func merge(into, patch any) any {
+	p, ok := patch.(map[string]any)
+	if !ok {
+		return patch
+	}
+	m, ok := into.(map[string]any)
+	if !ok {
+		m = map[string]any{}
+	}
+	for k, v := range p {
+		if v == nil {
+			delete(m, k)
+		} else {
+			m[k] = merge(m[k], v)
+		}
+	}
+	return m
+}
+
+func mergedSpec(fragment string) (*specs.Spec, error) {
+	var base, patch any
+	if err := json.Unmarshal([]byte(minimal), &base); err != nil {
+		return nil, err
+	}
+	if strings.TrimSpace(fragment) != "" {
+		if err := json.Unmarshal([]byte(fragment), &patch); err != nil {
+			return nil, fmt.Errorf("config: %w", err)
+		}
+		base = merge(base, patch)
+	}
+	data, err := json.Marshal(base)
+	if err != nil {
+		return nil, err
+	}
+	spec, warnings, err := bundle.Decode(data)
+	if err == nil && len(warnings) > 0 {
+		err = fmt.Errorf("config: %q", warnings)
+	}
+	return spec, err
+}
+
+// newPlan prepares the set-up of a golden file.
+func newPlan(s *sections) (*plan, error) {
+	spec, err := mergedSpec(s.text["config"])
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := s.text["unchecked"]; !ok {
+		if err := bundle.Check(spec); err != nil {
+			return nil, err
+		}
+	}
+	return planOf(spec, s.text["options"], s.text["answers"])
+}
+
+func planOf(spec *specs.Spec, options, answers string) (*plan, error) {
+	w, err := newWorld(answers)
+	if err != nil {
+		return nil, err
+	}
+	p := &plan{world: w, kernel: &record.Kernel{Answer: w.answer}}
+	p.env = &Env{Options: Options{ID: "c1", Bundle: "/bundle"}, Spec: spec, Host: side{p, true}, K: side{p, false}, B: &kernel.Batch{},
+		PID: kernel.NewHandle(4321, "container"), Line: kernel.NewHandle(5, "line"), Fifo: kernel.NewHandle(6, "exec.fifo"), Warn: func(string) {}}
+	return p, setOptions(p.env, options)
+}
+
+func setOptions(e *Env, options string) error {
+	for line := range strings.Lines(options) {
+		words := strings.Fields(line)
+		if len(words) == 0 {
+			continue
+		}
+		switch words[0] {
+		case "park":
+			e.Park = true
+		case "no-pivot":
+			e.NoPivot = true
+		case "no-new-keyring":
+			e.NoNewKeyring = true
+		case "cgroup-v2":
+			e.CgroupV2 = true
+		case "preserve-fds":
+			n, err := strconv.Atoi(words[1])
+			if err != nil {
+				return err
+			}
+			e.PreserveFDs = n
+		case "v1": // name, directory, options; links after a slash
+			v := V1Hierarchy{Name: words[1], Dir: words[2], Options: strings.Split(words[3], ",")}
+			if len(words) > 4 {
+				v.Links = strings.Split(words[4], ",")
+			}
+			e.CgroupsV1 = append(e.CgroupsV1, v)
+		default:
+			return fmt.Errorf("options: unknown word %q", words[0])
+		}
+	}
+	return nil
+}
+
+// run goes through the orders as create does.
+func (p *plan) run() error {
+	p.order = "host order"
+	if err := p.env.Do(HostOrder()); err != nil {
+		return err
+	}
+	p.order = "create order"
+	inherit := p.env.Inherit()
+	if err := p.env.Inherited(inherit); err != nil {
+		return err
+	}
+	if !p.env.hasNamespace("mount") {
+		// Nothing is attached: the handle itself is the root.
+		n, _, _ := p.env.root.Number(nil)
+		if f := p.world.open[n]; f != nil {
+			f.path = "/"
+		}
+	}
+	if err := p.env.Do(CreateOrder()); err != nil {
+		return err
+	}
+	p.order = "tail order"
+	p.env.B = &kernel.Batch{}
+	if err := p.env.Queue(TailOrder()); err != nil {
+		return err
+	}
+	return p.env.K.Run(p.env.B)
+}
+
+func runFile(s *sections) (p *plan, err error) {
+	if p, err = newPlan(s); err != nil {
+		return nil, err
+	}
+	return p, p.run()
+}
+
+func TestPlan(t *testing.T) {
+	base, err := runFile(&sections{text: map[string]string{}})
+	if err != nil {
+		t.Fatalf("the minimal configuration: %v", err)
+	}
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no golden files: %v", err)
+	}
+	for _, name := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".txtar"), func(t *testing.T) {
+			data, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			testFile(t, name, parseSections(string(data)), base.text.String())
+		})
+	}
+}
+
+func testFile(t *testing.T, name string, s *sections, base string) {
+	p, err := runFile(s)
+	if p == nil {
+		t.Fatalf("%v", err)
+	}
+	for _, line := range p.world.unused() {
+		t.Errorf("the answer %q was not asked for", line)
+	}
+	got := map[string]string{"error": ""}
+	if err != nil {
+		got["error"] = err.Error() + "\n"
+	}
+	if slices.Contains(s.names, "plan") {
+		got["plan"] = p.text.String()
+	} else if err == nil {
+		got["change"] = diff(base, p.text.String())
+	}
+	if update() {
+		for k, v := range got {
+			if v != "" {
+				s.set(k, v)
+			}
+		}
+		if err == nil {
+			s.names = slices.DeleteFunc(s.names, func(n string) bool { return n == "error" })
+		}
+		if err := os.WriteFile(name, []byte(s.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	for k, v := range got {
+		if v != s.text[k] {
+			t.Errorf("%s differs (-want +got):\n%s", k, diff(s.text[k], v))
+		}
+	}
+	if s.text["error"] == "" && s.text["plan"] == "" && s.text["change"] == "" && p.text.String() != base {
+		t.Error("the file expects nothing")
+	}
+}
+
+// diff lists the lines that differ, each group below the round trip that it
+// is in: a longest common subsequence, which is enough for some hundred lines.
+func diff(from, to string) string {
+	a, b := strings.SplitAfter(from, "\n"), strings.SplitAfter(to, "\n")
+	common := make([][]int, len(a)+1)
+	common[len(a)] = make([]int, len(b)+1)
+	for i := len(a) - 1; i >= 0; i-- {
+		common[i] = make([]int, len(b)+1)
+		for j := len(b) - 1; j >= 0; j-- {
+			if a[i] == b[j] {
+				common[i][j] = common[i+1][j+1] + 1
+			} else {
+				common[i][j] = max(common[i+1][j], common[i][j+1])
+			}
+		}
+	}
+	var out strings.Builder
+	head, same := "", true
+	line := func(sign, s string) {
+		if same && head != "" {
+			out.WriteString(" " + head)
+		}
+		out.WriteString(sign + s)
+		same = false
+	}
+	for i, j := 0, 0; i < len(a) || j < len(b); {
+		switch {
+		case i < len(a) && j < len(b) && a[i] == b[j]:
+			if strings.HasPrefix(a[i], "# ") {
+				head = a[i]
+			}
+			same = true
+			i++
+			j++
+		case j < len(b) && (i == len(a) || common[i][j+1] >= common[i+1][j]):
+			line("+", b[j])
+			j++
+		default:
+			line("-", a[i])
+			i++
+		}
+	}
+	return out.String()
+}

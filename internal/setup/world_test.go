@@ -1,0 +1,386 @@
+package setup
+
+import (
+	"encoding/binary"
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"tongs/internal/kernel"
+)
+
+// world answers the calls of a recorded plan: a file system of which only the
+// names matter. Every path is a directory unless a line says otherwise; what is
+// attached somewhere is found there with the same mount id. Paths of the host
+// begin with "host:".
+//
+// Lines of an "answers" section:
+//
+//	file PATH KIND [fs=NAME] [uid=N]   what lies at a path: missing, dir, reg, lnk TARGET, chr 1:3, blk 8:0, fifo
+//	CALL SUBJECT ANSWER                the answer to a call: ENOENT, a number or "text" that is read
+//
+// The subject of a call is its path, the name that it makes, or the label of
+// the handle that it works on.
+type world struct {
+	files   map[string]file
+	mounted map[string]int64 // path → handle of the mount on top
+	open    map[int64]*file
+	answers map[string]string
+	used    map[string]bool
+	next    int64
+	host    bool // the calls are executed on the host
+}
+
+// file is what lies at a path, or what a handle is open on.
+type file struct {
+	path         string
+	mode         uint16
+	target       string // of a link
+	major, minor uint32
+	uid          uint32
+	fs           int64
+	mount        uint64
+	missing      bool
+}
+
+func newWorld(lines string) (*world, error) {
+	w := &world{files: map[string]file{}, mounted: map[string]int64{}, open: map[int64]*file{}, answers: map[string]string{}, used: map[string]bool{}, next: 10}
+	w.files["host:/dev/null"] = file{mode: unix.S_IFCHR | 0o666, major: 1, minor: 3}
+	for line := range strings.Lines(lines) {
+		words := strings.Fields(line)
+		if len(words) == 0 || words[0][0] == '#' {
+			continue
+		}
+		if len(words) < 3 {
+			return nil, fmt.Errorf("answers: %q has less than three words", line)
+		}
+		if words[0] != "file" {
+			_, rest, _ := strings.Cut(strings.TrimSpace(line), words[0])
+			_, rest, _ = strings.Cut(rest, words[1])
+			w.answers[words[0]+" "+words[1]] = strings.TrimSpace(rest)
+			continue
+		}
+		f, err := parseFile(words[2:])
+		if err != nil {
+			return nil, fmt.Errorf("answers: %q: %w", line, err)
+		}
+		w.files[words[1]] = f
+	}
+	return w, nil
+}
+
+func parseFile(words []string) (file, error) {
+	var f file
+	kinds := map[string]uint16{"dir": unix.S_IFDIR, "reg": unix.S_IFREG, "lnk": unix.S_IFLNK, "chr": unix.S_IFCHR, "blk": unix.S_IFBLK, "fifo": unix.S_IFIFO}
+	for _, word := range words {
+		key, value, _ := strings.Cut(word, "=")
+		switch {
+		case word == "missing":
+			f.missing = true
+		case key == "fs":
+			f.fs = magic(value)
+		case key == "uid":
+			n, err := strconv.ParseUint(value, 10, 32)
+			if err != nil {
+				return f, err
+			}
+			f.uid = uint32(n)
+		case f.mode == 0 && kinds[word] != 0:
+			f.mode = kinds[word] | 0o755
+		case f.mode&unix.S_IFMT == unix.S_IFLNK:
+			f.target = word
+		default:
+			if n, err := fmt.Sscanf(word, "%d:%d", &f.major, &f.minor); n != 2 {
+				return f, fmt.Errorf("%q: %w", word, err)
+			}
+		}
+	}
+	return f, nil
+}
+
+func magic(fstype string) int64 {
+	return map[string]int64{"proc": unix.PROC_SUPER_MAGIC, "sysfs": unix.SYSFS_MAGIC, "tmpfs": unix.TMPFS_MAGIC,
+		"devpts": unix.DEVPTS_SUPER_MAGIC, "cgroup2": unix.CGROUP2_SUPER_MAGIC, "nsfs": unix.NSFS_MAGIC}[fstype]
+}
+
+// unused lists lines for calls that did not come: a mistake in the file.
+func (w *world) unused() []string {
+	var list []string
+	for k := range w.answers {
+		if !w.used[k] {
+			list = append(list, k)
+		}
+	}
+	return list
+}
+
+// subject is what a line of the answers calls the object of a call.
+func subject(c *kernel.Call) string {
+	if c.Name == "move_mount" && c.Args[2].H.Label() != "cwd" {
+		return c.Args[2].H.Label()
+	}
+	if s := text(c); s != "" {
+		return s
+	}
+	if c.Args[0].Kind == kernel.Ref {
+		return c.Args[0].H.Label()
+	}
+	return strconv.FormatUint(c.Args[0].N, 10)
+}
+
+// text is the last string argument that is not empty, so that symlinkat has
+// its name and not its target.
+func text(c *kernel.Call) string {
+	s := ""
+	for _, a := range c.Args {
+		if a.Kind == kernel.Memory && a.Mem.Text && len(a.Mem.Bytes) > 1 {
+			s = string(a.Mem.Bytes[:len(a.Mem.Bytes)-1])
+		}
+	}
+	return s
+}
+
+// answer is record.Kernel's Answer.
+func (w *world) answer(c *kernel.Call) (int64, bool) {
+	key := c.Name + " " + subject(c)
+	if a, ok := w.answers[key]; ok {
+		w.used[key] = true
+		if n, ok := w.given(c, a); ok {
+			return n, true
+		}
+	}
+	switch c.Name {
+	case "openat2":
+		return w.openat2(c), true
+	case "open_tree":
+		dir, e := w.resolve(w.handle(c, 0).path, text(c), true)
+		if e != 0 {
+			return -int64(e), true
+		}
+		f := w.at(dir)
+		w.next++
+		f.mount = uint64(w.next)
+		return w.add(f), true
+	case "fsopen":
+		return w.add(file{fs: magic(text(c))}), true
+	case "fsmount":
+		w.next++
+		return w.add(file{path: strings.TrimPrefix(c.Result.Label(), "mount "), mode: unix.S_IFDIR | 0o755, fs: w.handle(c, 0).fs, mount: uint64(w.next)}), true
+	case "move_mount":
+		w.moveMount(c)
+	case "mkdirat":
+		w.put(c, unix.S_IFDIR, 0)
+	case "mknodat":
+		w.put(c, uint16(c.Args[2].N), c.Args[3].N)
+	case "statx":
+		return w.statx(c), true
+	case "faccessat2":
+		_, e := w.resolve(w.cwd(), text(c), true)
+		return -int64(e), true
+	case "fstatfs":
+		f := w.handle(c, 0)
+		if f == nil {
+			return -int64(unix.EBADF), true
+		}
+		binary.NativeEndian.PutUint64(c.Args[1].Mem.Bytes, uint64(f.fs))
+	case "getcwd":
+		return int64(copy(c.Args[0].Mem.Bytes, "/\x00")), true
+	case "read", "readlinkat":
+		return w.read(c)
+	}
+	if c.Opens && c.Name != "dup3" {
+		return w.add(file{mode: unix.S_IFCHR | 0o600}), true
+	}
+	return 0, false
+}
+
+// given is an answer from the file.
+func (w *world) given(c *kernel.Call, a string) (int64, bool) {
+	if s, err := strconv.Unquote(a); err == nil {
+		for _, arg := range c.Args {
+			if arg.Kind == kernel.Memory && arg.Mem.Out {
+				return int64(copy(arg.Mem.Bytes, s)), true
+			}
+		}
+	}
+	if n, err := strconv.ParseInt(a, 0, 64); err == nil {
+		return n, true
+	}
+	for e := unix.Errno(1); e < 134; e++ {
+		if unix.ErrnoName(e) == a {
+			return -int64(e), true
+		}
+	}
+	return 0, false
+}
+
+func (w *world) add(f file) int64 {
+	w.next++
+	w.open[w.next] = &f
+	return w.next
+}
+
+// handle is the file that argument i is open on, nil if none.
+func (w *world) handle(c *kernel.Call, i int) *file {
+	n, _, _ := c.Args[i].H.Number(nil)
+	if n == unix.AT_FDCWD {
+		return &file{path: w.cwd(), mode: unix.S_IFDIR}
+	}
+	if n >= 0 && n < 3 {
+		f := w.at("stdio:" + strconv.FormatInt(n, 10))
+		return &f
+	}
+	return w.open[n]
+}
+
+func (w *world) cwd() string {
+	if w.host {
+		return "host:/"
+	}
+	return "/"
+}
+
+func (w *world) openat2(c *kernel.Call) int64 {
+	how := c.Args[2].Mem.Bytes
+	flags, resolve := binary.NativeEndian.Uint64(how), binary.NativeEndian.Uint64(how[16:])
+	dir := w.handle(c, 0)
+	if dir == nil {
+		return -int64(unix.EBADF)
+	}
+	p, e := w.walk(dir.path, text(c), flags&unix.O_NOFOLLOW == 0, resolve&unix.RESOLVE_NO_SYMLINKS == 0)
+	if e != 0 {
+		return -int64(e)
+	}
+	return w.add(w.at(p))
+}
+
+func (w *world) resolve(dir, p string, follow bool) (string, unix.Errno) {
+	return w.walk(dir, p, follow, true)
+}
+
+// walk resolves p below dir: last says whether a link at the end is followed,
+// links whether any may be met.
+func (w *world) walk(dir, p string, last, links bool) (string, unix.Errno) {
+	if p == "" {
+		return dir, 0
+	}
+	if strings.HasPrefix(p, "/") {
+		dir = dir[:strings.IndexByte(dir, '/')+1]
+	}
+	rest, met := strings.Split(p, "/"), 0
+	for len(rest) > 0 {
+		name := rest[0]
+		rest = rest[1:]
+		if name == "" || name == "." {
+			continue
+		}
+		before := dir
+		dir = under(dir, name)
+		switch f := w.at(dir); {
+		case f.missing:
+			return "", unix.ENOENT
+		case f.mode&unix.S_IFMT == unix.S_IFLNK && (last || len(rest) > 0):
+			if met++; !links || met > 40 {
+				return "", unix.ELOOP
+			}
+			dir = before
+			if f.target[0] == '/' {
+				dir = dir[:strings.IndexByte(dir, '/')+1]
+			}
+			rest = append(strings.Split(f.target, "/"), rest...)
+		case len(rest) > 0 && f.mode&unix.S_IFMT != unix.S_IFDIR:
+			return "", unix.ENOTDIR
+		}
+	}
+	return dir, 0
+}
+
+func under(dir, name string) string {
+	i := strings.IndexByte(dir, '/')
+	return dir[:i] + path.Join(dir[i:], name)
+}
+
+// at is what lies at a path.
+func (w *world) at(p string) file {
+	f, ok := w.files[p]
+	if !ok {
+		f.mode = unix.S_IFDIR | 0o755
+		if name := path.Base(p); strings.Contains(p, "/bin/") || name == "passwd" {
+			f.mode = unix.S_IFREG | 0o755
+		}
+	}
+	f.path = p
+	for dir := p; ; dir = dir[:max(1, strings.LastIndexByte(dir, '/'))] {
+		if h, ok := w.mounted[dir]; ok {
+			m := w.open[h]
+			f.mount = m.mount
+			if f.fs == 0 {
+				f.fs = m.fs
+			}
+			if dir == p && !m.missing {
+				f.mode, f.major, f.minor = m.mode, m.major, m.minor
+			}
+			return f
+		}
+		if dir == "/" || !strings.HasPrefix(dir, "/") {
+			return f
+		}
+	}
+}
+
+// moveMount makes what is attached visible at the path, and the handle lead there.
+func (w *world) moveMount(c *kernel.Call) {
+	from, _, _ := c.Args[0].H.Number(nil)
+	to := "/"
+	if text(c) == "" {
+		to = w.handle(c, 2).path
+	}
+	if f := w.open[from]; f != nil {
+		f.path = to
+		w.mounted[to] = from
+	}
+}
+
+func (w *world) put(c *kernel.Call, mode uint16, dev uint64) {
+	if mode&unix.S_IFMT == 0 {
+		mode |= unix.S_IFREG
+	}
+	w.files[under(w.handle(c, 0).path, text(c))] = file{mode: mode, major: unix.Major(dev), minor: unix.Minor(dev)}
+}
+
+func (w *world) statx(c *kernel.Call) int64 {
+	f := w.handle(c, 0)
+	if f == nil {
+		return -int64(unix.EBADF)
+	}
+	if t := text(c); t != "" {
+		p, e := w.resolve(f.path, t, true)
+		if e != 0 {
+			return -int64(e)
+		}
+		found := w.at(p)
+		f = &found
+	}
+	mem := c.Args[4].Mem.Bytes
+	kernel.FakeStatx(mem, f.mode, f.mount)
+	binary.NativeEndian.PutUint32(mem[20:], f.uid)
+	binary.NativeEndian.PutUint32(mem[128:], f.major)
+	binary.NativeEndian.PutUint32(mem[132:], f.minor)
+	return 0
+}
+
+func (w *world) read(c *kernel.Call) (int64, bool) {
+	f := w.handle(c, 0)
+	switch {
+	case c.Name == "read":
+		return 0, false
+	case f == nil:
+		return -int64(unix.EBADF), true
+	case f.mode&unix.S_IFMT != unix.S_IFLNK:
+		return -int64(unix.EINVAL), true
+	}
+	return int64(copy(c.Args[2].Mem.Bytes, f.target)), true
+}
