@@ -183,7 +183,7 @@ func (c *creation) start() error {
 	if err != nil {
 		return err
 	}
-	inherit := c.env.Inherit()
+	var inherit []kernel.Handle
 	if c.o.Park {
 		if err := c.makeFIFO(); err != nil {
 			return err
@@ -191,6 +191,7 @@ func (c *creation) start() error {
 		defer unix.Close(c.fifo)
 		inherit = append(inherit, kernel.NewHandle(int64(c.fifo), "exec.fifo"))
 	}
+	inherit = append(inherit, c.env.Inherit()...)
 	c.stub, err = stub.Start(stub.Config{Namespaces: c.env.CloneFlags(), CgroupFD: cgroupFD, Stdio: [3]int{0, 1, 2},
 		Preserve: c.o.PreserveFDs, Inherit: inherit, ImageDirs: []string{c.dir.Path(), "/tmp", "/var/tmp", "/dev/shm"}})
 	if err != nil {
@@ -202,10 +203,10 @@ func (c *creation) start() error {
 	}
 	list := c.stub.Inherited()
 	if c.o.Park {
-		c.env.Fifo = list[len(list)-1]
-		list = list[:len(list)-1]
+		c.env.Fifo, list = list[0], list[1:]
 	}
 	c.env.K, c.env.Line = c.stub, c.stub.Line()
+	c.env.FirstOwn, c.env.FirstFree = c.stub.Descriptors()
 	c.env.PID = kernel.NewHandle(int64(c.stub.PID), "container")
 	return c.env.Inherited(list)
 }

@@ -138,7 +138,9 @@ func (b *Batch) text(s string) Arg {
 	return b.mem(Mem{Bytes: b.bytes[at : at+n : at+n], Text: true})
 }
 
-func (b *Batch) in(bytes []byte, note string) Arg { return b.mem(Mem{Bytes: bytes, Note: note}) }
+func (b *Batch) in(bytes []byte, note func([]byte) string) Arg {
+	return b.mem(Mem{Bytes: bytes, Note: note})
+}
 
 func (b *Batch) out(bytes []byte) Arg { return b.mem(Mem{Bytes: bytes, Out: true}) }
 

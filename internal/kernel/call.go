@@ -76,12 +76,12 @@ type Arg struct {
 // Bytes to where the call can see them and, if Out is set, back afterwards.
 type Mem struct {
 	Bytes []byte
-	Out   bool      // the call writes here
-	Sized bool      // the call's result says how many bytes it wrote
-	Refs  []Pointer // pointers inside of Bytes
-	Text  bool      // a NUL-terminated string
-	Note  string    // how the recorder prints it, if not as text
-	place int       // where the executing kernel put it
+	Out   bool                // the call writes here
+	Sized bool                // the call's result says how many bytes it wrote
+	Refs  []Pointer           // pointers inside of Bytes
+	Text  bool                // a NUL-terminated string
+	Note  func([]byte) string // how it is printed, if not as text or size
+	place int                 // where the executing kernel put it
 }
 
 // Pointer is a pointer inside of a Mem: the address of To is stored at Off.

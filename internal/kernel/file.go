@@ -20,8 +20,13 @@ func (b *Batch) Openat2(dir Handle, path string, flags, mode, resolve uint64) Ha
 	binary.NativeEndian.PutUint64(mem, flags|unix.O_CLOEXEC)
 	binary.NativeEndian.PutUint64(mem[8:], mode)
 	binary.NativeEndian.PutUint64(mem[16:], resolve)
-	note := "{" + openFlags(flags) + ", 0" + strconv.FormatUint(mode, 8) + ", " + resolveFlags(resolve) + "}"
-	return b.open(path, "openat2", unix.SYS_OPENAT2, ref(dir), b.text(path), b.in(mem, note), num(len(mem)))
+	return b.open(path, "openat2", unix.SYS_OPENAT2, ref(dir), b.text(path), b.in(mem, openHow), num(len(mem)))
+}
+
+// openHow prints struct open_how.
+func openHow(mem []byte) string {
+	word := func(i int) uint64 { return binary.NativeEndian.Uint64(mem[8*i:]) }
+	return "{" + openFlags(word(0)) + ", 0" + strconv.FormatUint(word(1), 8) + ", " + resolveFlags(word(2)) + "}"
 }
 
 func openFlags(n uint64) string {

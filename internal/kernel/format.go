@@ -179,8 +179,8 @@ func (a Arg) format(kind byte) string {
 // String prints memory as the recorder shows it.
 func (m *Mem) String() string {
 	switch {
-	case m.Note != "":
-		return m.Note
+	case m.Note != nil:
+		return m.Note(m.Bytes)
 	case m.Out:
 		return "[out " + strconv.Itoa(len(m.Bytes)) + "]"
 	case m.Text:

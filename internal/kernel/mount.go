@@ -60,12 +60,14 @@ func (b *Batch) mountSetattr(h Handle, path string, flags uint, a MountAttr) *Ba
 	for i, v := range []uint64{a.Set, a.Clear, a.Propagation, a.UserNS} {
 		binary.NativeEndian.PutUint64(mem[8*i:], v)
 	}
-	b.add("mount_setattr", unix.SYS_MOUNT_SETATTR, ref(h), b.text(path), num(flags), b.in(mem, a.String()), num(len(mem)))
+	b.add("mount_setattr", unix.SYS_MOUNT_SETATTR, ref(h), b.text(path), num(flags), b.in(mem, mountAttr), num(len(mem)))
 	return b
 }
 
-// String prints the attributes that are changed.
-func (a MountAttr) String() string {
+// mountAttr prints struct mount_attr: the attributes that are changed.
+func mountAttr(mem []byte) string {
+	word := func(i int) uint64 { return binary.NativeEndian.Uint64(mem[8*i:]) }
+	a := MountAttr{Set: word(0), Clear: word(1), Propagation: word(2)}
 	var parts []string
 	if a.Set != 0 {
 		parts = append(parts, "set="+flags(a.Set, attrFlags))

@@ -36,7 +36,7 @@ func (b *Batch) Setgroups(gids []uint32) *Batch {
 	}
 	list := Arg{}
 	if len(gids) > 0 {
-		list = b.in(mem, "")
+		list = b.in(mem, nil)
 	}
 	b.add("setgroups", unix.SYS_SETGROUPS, num(len(gids)), list)
 	return b
@@ -64,7 +64,7 @@ func (b *Batch) Capset(effective, permitted, inheritable uint64) *Batch {
 		binary.NativeEndian.PutUint32(data[4*i:], uint32(set))
 		binary.NativeEndian.PutUint32(data[12+4*i:], uint32(set>>32))
 	}
-	b.add("capset", unix.SYS_CAPSET, b.in(header, "{version 3}"), b.in(data, ""))
+	b.add("capset", unix.SYS_CAPSET, b.in(header, nil), b.in(data, nil))
 	return b
 }
 
@@ -73,7 +73,7 @@ func (b *Batch) Prlimit(pid Handle, res int, soft, hard uint64) *Batch {
 	mem := make([]byte, 16)
 	binary.NativeEndian.PutUint64(mem, soft)
 	binary.NativeEndian.PutUint64(mem[8:], hard)
-	b.add("prlimit64", unix.SYS_PRLIMIT64, ref(pid), num(res), b.in(mem, ""), Arg{})
+	b.add("prlimit64", unix.SYS_PRLIMIT64, ref(pid), num(res), b.in(mem, nil), Arg{})
 	return b
 }
 
@@ -115,7 +115,7 @@ func (b *Batch) ExitGroup(status int) *Batch {
 
 // Ioctl adds ioctl(2) with memory that the call reads, and returns its result.
 func (b *Batch) Ioctl(h Handle, request uint, data []byte) Handle {
-	return b.add("ioctl", unix.SYS_IOCTL, ref(h), num(request), b.in(data, "")).Result
+	return b.add("ioctl", unix.SYS_IOCTL, ref(h), num(request), b.in(data, nil)).Result
 }
 
 // IoctlInt adds ioctl(2) with a plain argument; a success is a descriptor
@@ -165,7 +165,7 @@ func (b *Batch) SendFD(socket, h Handle) *Batch {
 	msg := make([]byte, 56) // struct msghdr of 64-bit systems
 	binary.NativeEndian.PutUint64(msg[24:], 1)
 	binary.NativeEndian.PutUint64(msg[40:], uint64(len(control.Bytes)))
-	m := &Mem{Bytes: msg, Refs: []Pointer{{16, vec}, {32, control}}, Note: "{SCM_RIGHTS}"}
+	m := &Mem{Bytes: msg, Refs: []Pointer{{16, vec}, {32, control}}, Note: func([]byte) string { return "{SCM_RIGHTS}" }}
 	b.add("sendmsg", unix.SYS_SENDMSG, ref(socket), Arg{Kind: Memory, Mem: m}, num(unix.MSG_NOSIGNAL))
 	return b
 }

@@ -20,8 +20,6 @@ func readPasswd(e *Env) error {
 		return nil
 	}
 	e.B.For("process.env", "cannot read /etc/passwd")
-	place := e.Root.Follow(e.B, "/etc/passwd")
-	e.B.Close(place.H).Allow()
 	h := e.B.Openat2(e.Root.Dir, "/etc/passwd", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0, kernel.InRoot)
 	e.B.Allow()
 	e.passwd = e.B.Read(h, maxPasswd)

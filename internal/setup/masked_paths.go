@@ -2,6 +2,7 @@ package setup
 
 import (
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -66,6 +67,7 @@ func lockPaths(e *Env) error {
 	if e.readonly, err = there(e.readonly); err != nil {
 		return err
 	}
+	e.readonly = slices.DeleteFunc(slices.Clone(e.readonly), e.lockedAbove)
 	for _, c := range e.readonly {
 		e.B.For(c.field, "cannot make "+c.place.Path+" read-only")
 		c.mount = e.B.OpenTree(c.place.H, "", unix.OPEN_TREE_CLONE|unix.AT_RECURSIVE)
@@ -92,6 +94,10 @@ func maskPaths(e *Env) error {
 		first := &file
 		if c.place.IsDir() {
 			first = &dir
+		}
+		if e.lockedAbove(c) { // what was opened lies under the read-only copy now
+			e.B.Close(c.place.H)
+			c.place.H = e.B.Openat2(e.Root.Dir, c.place.Path, unix.O_PATH, 0, kernel.InRoot)
 		}
 		switch {
 		case first.Valid():
@@ -124,11 +130,14 @@ func (e *Env) emptyDir() kernel.Handle {
 // it must be on top, or the container does not start.
 func verifyPaths(e *Env) error {
 	for _, list := range [][]*covered{e.readonly, e.masked} {
+		var tops []*kernel.Stat
 		for _, c := range list {
 			e.B.For(c.field, "cannot verify "+c.place.Path)
-			top := e.B.Stat(c.mount)
+			tops = append(tops, e.B.Stat(c.mount))
+		}
+		for _, c := range list { // of two paths to the same place the last is on top
 			if !e.coveredLater(c) {
-				e.Root.Expect(e.B, c.field, c.place.Path, top)
+				e.Root.Expect(e.B, c.field, c.place.Path, tops...)
 			}
 		}
 	}
@@ -138,6 +147,17 @@ func verifyPaths(e *Env) error {
 		}
 	}
 	return nil
+}
+
+// lockedAbove reports whether c lies below a read-only path: the copy that is
+// laid over that one has c's mounts in it, read-only too.
+func (e *Env) lockedAbove(c *covered) bool {
+	for _, r := range e.readonly {
+		if r.place.Path != c.place.Path && below(c.place.Path, r.place.Path) {
+			return true
+		}
+	}
+	return false
 }
 
 // coveredLater reports whether a masked path hides c, or lies on it: then the

@@ -165,33 +165,52 @@ func (e *Env) buildBind(m *mount) error {
 	s := &e.sources[m.index]
 	if s.inside { // below the root: it may be a mount of ours, so it is opened now
 		b := e.B.For(m.field+".source", "cannot open "+m.Source)
-		src := e.Root.Follow(b, s.path)
+		src := b.Openat2(e.Root.Dir, s.path, unix.O_PATH, 0, kernel.InRoot)
+		st := b.Stat(src)
 		flags := uint(unix.OPEN_TREE_CLONE)
 		if m.opt.recursive {
 			flags |= unix.AT_RECURSIVE
 		}
-		s.h = b.OpenTree(src.H, "", flags)
-		b.Close(src.H)
+		s.h = b.OpenTree(src, "", flags)
+		b.Close(src)
 		if err := e.Sync(); err != nil {
 			return err
 		}
-		m.file = !src.IsDir()
+		m.file = st.Type() != unix.S_IFDIR
 	}
 	m.h = s.h
 	if len(m.opt.super) > 0 {
 		return fmt.Errorf("%s.options: a bind mount cannot have file-system-specific options: %q", m.field, strings.Join(m.opt.super, ","))
 	}
-	if m.opt.set|m.opt.clear != 0 {
-		set, clear := attrs(m.opt.set, m.opt.clear)
-		e.B.For(m.field+".options", "cannot set the flags of "+m.path)
-		e.B.MountSetattr(m.h, 0, kernel.MountAttr{Set: set, Clear: clear})
+	var top, all kernel.MountAttr
+	top.Set, top.Clear = attrs(m.opt.set, m.opt.clear)
+	all.Set, all.Clear = attrs(m.opt.recSet, m.opt.recClear)
+	if alone := all == (kernel.MountAttr{}) && !m.opt.recursive; alone {
+		top.Propagation = e.sourcePropagation()
+	} else {
+		all.Propagation = e.sourcePropagation()
 	}
-	if m.opt.recSet|m.opt.recClear != 0 {
-		set, clear := attrs(m.opt.recSet, m.opt.recClear)
+	if top != (kernel.MountAttr{}) {
+		e.B.For(m.field+".options", "cannot set the flags of "+m.path)
+		e.B.MountSetattr(m.h, 0, top)
+	}
+	if all != (kernel.MountAttr{}) {
 		e.B.For(m.field+".options", "cannot set the flags of "+m.path+" and all mounts below")
-		e.B.MountSetattr(m.h, unix.AT_RECURSIVE, kernel.MountAttr{Set: set, Clear: clear})
+		e.B.MountSetattr(m.h, unix.AT_RECURSIVE, all)
 	}
 	return nil
+}
+
+// sourcePropagation is what keeps the container's mounts from the host: the
+// copy of a shared mount is its peer (mount_namespaces(7)), and what is
+// mounted in one appears in the other. A shared linux.rootfsPropagation asks
+// for just that.
+func (e *Env) sourcePropagation() uint64 {
+	before, after, _, err := e.propagation()
+	if err != nil || after == unix.MS_SHARED {
+		return 0 // attachRoot has returned the error
+	}
+	return before
 }
 
 // destination opens the place of the mount. Where the early look-up holds,

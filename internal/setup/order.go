@@ -15,6 +15,7 @@ func HostOrder() []Step {
 		{"bind sources", []string{"mounts"}, openSources},
 		{"cgroup directories", nil, (*Env).openCgroups},
 		{"null device", nil, openNull},
+		{"kernel's memory image", nil, lookForKcore},
 		{"namespaces to join", []string{"linux.namespaces"}, openNamespaces},
 		{"standard streams", nil, lookAtStdio},
 	}
@@ -25,6 +26,7 @@ func HostOrder() []Step {
 func CreateOrder() []Step {
 	return []Step{
 		{"out of memory score", []string{"process.oomScoreAdj"}, setOOMScore}, // by tongs: lowering needs the host's rights
+		{"strangers", nil, closeStrangers},                                    // before anything else is opened
 		{"session", nil, newSession},
 		{"keyring", nil, joinKeyring}, // first: what it opens later is charged to the new keyring
 		{"join namespaces", nil, joinNamespaces},
@@ -77,9 +79,9 @@ func CreateOrder() []Step {
 // whole, and nothing of it can be decided later.
 func TailOrder() []Step {
 	return []Step{
-		{"report", nil, report},           // create: tongs may leave
-		{"wait for start", nil, waitFifo}, // create: `start` writes one byte
-		{"close descriptors", nil, closeAll},
+		{"close descriptors", nil, closeAll}, // nothing is opened any more
+		{"report", nil, report},              // create: tongs may leave
+		{"wait for start", nil, waitFifo},    // create: `start` writes one byte
 		{"execute", nil, execute},
 	}
 }

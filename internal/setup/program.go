@@ -90,10 +90,26 @@ func waitFifo(e *Env) error {
 	return nil
 }
 
-// closeAll marks every descriptor that the program is not to have.
+// closeStrangers closes what tongs' caller left open besides the standard
+// streams and the preserved descriptors: a process that waits must not hold
+// it, nobody else will.
+func closeStrangers(e *Env) error {
+	e.B.For("", "cannot close the descriptors of the caller")
+	e.B.CloseRange(e.FirstFree, 0)
+	return nil
+}
+
+// closeAll closes what the set-up has opened, and marks the rest of what the
+// program is not to have: the shared memory, the line, exec.fifo. They are in
+// use until the program is executed (CVE-2024-21626).
 func closeAll(e *Env) error {
-	e.B.For("", "cannot mark descriptors to be closed")
-	e.B.CloseRange(uint(3+e.PreserveFDs), unix.CLOSE_RANGE_CLOEXEC)
+	used := e.FirstOwn + 2
+	if e.Park {
+		used++
+	}
+	e.B.For("", "cannot close descriptors")
+	e.B.CloseRange(used, 0)
+	e.B.CloseRange(e.FirstOwn, unix.CLOSE_RANGE_CLOEXEC)
 	return nil
 }
 

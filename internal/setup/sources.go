@@ -67,6 +67,9 @@ func openNull(e *Env) error {
 	b := &kernel.Batch{}
 	b.For("linux.maskedPaths", "cannot open /dev/null of the host")
 	e.null = b.OpenTree(kernel.CWD(), "/dev/null", unix.OPEN_TREE_CLONE)
+	// A peer of a shared /dev would carry what the container mounts over the
+	// mask to the host's /dev/null.
+	b.MountSetattr(e.null, 0, kernel.MountAttr{Propagation: unix.MS_PRIVATE})
 	st := b.Stat(e.null)
 	b.Check(func() error {
 		if major, minor := st.Rdev(); st.Type() != unix.S_IFCHR || major != 1 || minor != 3 {

@@ -1,11 +1,12 @@
 package setup
 
 import (
+	"fmt"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"tongs/internal/bundle"
 	"tongs/internal/kernel"
 )
 
@@ -31,20 +32,13 @@ func writeSysctl(e *Env) error {
 	slices.Sort(keys)
 	for _, k := range keys {
 		e.B.For("linux.sysctl["+k+"]", "cannot write")
-		h := e.B.Openat2(e.proc, "sys/"+sysctlPath(k), unix.O_WRONLY, 0, kernel.Beneath)
+		path, err := bundle.SysctlPath(k)
+		if err != nil {
+			return fmt.Errorf("linux.sysctl: %w", err)
+		}
+		h := e.B.Openat2(e.proc, "sys/"+path, unix.O_WRONLY, 0, kernel.Beneath)
 		e.B.Write(h, e.Spec.Linux.Sysctl[k])
 		e.B.Close(h)
 	}
 	return nil
-}
-
-// sysctlPath turns a key into a path below /proc/sys. As sysctl(8) has it, a
-// key whose first separator is a slash is a path already, dots and all (the
-// name of a network interface may hold some); otherwise dots separate and
-// slashes stand for dots.
-func sysctlPath(key string) string {
-	if i := strings.IndexAny(key, "./"); i >= 0 && key[i] == '/' {
-		return key
-	}
-	return strings.NewReplacer(".", "/", "/", ".").Replace(key)
 }

@@ -74,8 +74,8 @@ func refuseUnsupported(e *Env) error {
 func refuseNamespaces(list []specs.LinuxNamespace, refuse func(bool, string)) {
 	for i, n := range list {
 		path := item("linux.namespaces", i)
-		refuse(n.Type == specs.UserNamespace, path+": a user namespace is")
-		refuse(n.Type == specs.TimeNamespace, path+": a time namespace is")
-		refuse(n.Type == specs.PIDNamespace && n.Path != "", path+".path: joining a pid namespace is")
+		refuse(n.Type == specs.UserNamespace, path+": a user namespace")
+		refuse(n.Type == specs.TimeNamespace, path+": a time namespace")
+		refuse(n.Type == specs.PIDNamespace && n.Path != "", path+".path: joining a pid namespace")
 	}
 }

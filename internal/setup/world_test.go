@@ -43,6 +43,8 @@ type file struct {
 	uid          uint32
 	fs           int64
 	mount        uint64
+	base         uint64           // the mount that the path lies in, below those at the path itself
+	below        map[string]int64 // of a recursive copy: the mounts in it, by path below it
 	missing      bool
 }
 
@@ -122,11 +124,14 @@ func subject(c *kernel.Call) string {
 	if c.Name == "move_mount" && c.Args[2].H.Label() != "cwd" {
 		return c.Args[2].H.Label()
 	}
-	if s := text(c); s != "" {
+	if s := text(c); s != "" && c.Name != "write" {
 		return s
 	}
 	if c.Args[0].Kind == kernel.Ref {
 		return c.Args[0].H.Label()
+	}
+	if c.Args[0].Kind == kernel.Memory {
+		return "-"
 	}
 	return strconv.FormatUint(c.Args[0].N, 10)
 }
@@ -145,6 +150,11 @@ func text(c *kernel.Call) string {
 
 // answer is record.Kernel's Answer.
 func (w *world) answer(c *kernel.Call) (int64, bool) {
+	for _, a := range c.Args {
+		if a.Kind == kernel.Ref && a.H.Errno() != 0 && a.H.Label() != "cwd" {
+			return -int64(unix.EBADF), true
+		}
+	}
 	key := c.Name + " " + subject(c)
 	if a, ok := w.answers[key]; ok {
 		w.used[key] = true
@@ -163,12 +173,19 @@ func (w *world) answer(c *kernel.Call) (int64, bool) {
 		f := w.at(dir)
 		w.next++
 		f.mount = uint64(w.next)
+		if c.Args[2].N&unix.AT_RECURSIVE != 0 {
+			f.below = w.mountsBelow(f.path)
+		}
 		return w.add(f), true
 	case "fsopen":
 		return w.add(file{fs: magic(text(c))}), true
 	case "fsmount":
 		w.next++
-		return w.add(file{path: strings.TrimPrefix(c.Result.Label(), "mount "), mode: unix.S_IFDIR | 0o755, fs: w.handle(c, 0).fs, mount: uint64(w.next)}), true
+		at := strings.TrimPrefix(c.Result.Label(), "mount ")
+		if at[0] != '/' {
+			at = "detached:/" + at
+		}
+		return w.add(file{path: at, mode: unix.S_IFDIR | 0o755, fs: w.handle(c, 0).fs, mount: uint64(w.next)}), true
 	case "move_mount":
 		w.moveMount(c)
 	case "mkdirat":
@@ -312,7 +329,7 @@ func (w *world) at(p string) file {
 			f.mode = unix.S_IFREG | 0o755
 		}
 	}
-	f.path = p
+	f.path, f.base = p, w.base(p)
 	for dir := p; ; dir = dir[:max(1, strings.LastIndexByte(dir, '/'))] {
 		if h, ok := w.mounted[dir]; ok {
 			m := w.open[h]
@@ -331,16 +348,54 @@ func (w *world) at(p string) file {
 	}
 }
 
-// moveMount makes what is attached visible at the path, and the handle lead there.
+// base is the mount in which the directory of a path lies.
+func (w *world) base(p string) uint64 {
+	for dir := p; dir != "/" && strings.HasPrefix(dir, "/"); {
+		dir = dir[:max(1, strings.LastIndexByte(dir, '/'))]
+		if h, ok := w.mounted[dir]; ok {
+			return w.open[h].mount
+		}
+	}
+	return 0
+}
+
+func (w *world) mountsBelow(dir string) map[string]int64 {
+	m := map[string]int64{}
+	for p, h := range w.mounted {
+		if p != dir && below(p, dir) {
+			m[p[len(strings.TrimSuffix(dir, "/")):]] = h
+		}
+	}
+	return m
+}
+
+// moveMount makes what is attached visible at the path, and the handle lead
+// there. It hides what was mounted below. What is attached to a place that
+// something else has been mounted over meanwhile is not seen itself.
 func (w *world) moveMount(c *kernel.Call) {
 	from, _, _ := c.Args[0].H.Number(nil)
 	to := "/"
 	if text(c) == "" {
-		to = w.handle(c, 2).path
+		place := w.handle(c, 2)
+		if to = place.path; place.base != w.base(to) {
+			return
+		}
 	}
-	if f := w.open[from]; f != nil {
-		f.path = to
-		w.mounted[to] = from
+	f := w.open[from]
+	if f == nil {
+		return
+	}
+	for p := range w.mountsBelow(to) {
+		delete(w.mounted, strings.TrimSuffix(to, "/")+p)
+	}
+	f.path = to
+	w.mounted[to] = from
+	for p, h := range f.below { // copies, so mounts of their own
+		copied := *w.open[h]
+		copied.path = strings.TrimSuffix(to, "/") + p
+		w.next++
+		copied.mount = uint64(w.next)
+		w.mounted[copied.path] = w.add(copied)
 	}
 }
 

@@ -148,5 +148,5 @@ func (r *ring) memory(m *kernel.Mem) (uint64, error) {
 	return code.Base + uint64(off), nil
 }
 
-// fetch copies what a call wrote. The length is that of our own buffer.
-func (r *ring) fetch(m *kernel.Mem) { copy(m.Bytes, r.mem[m.Place():]) }
+// fetch copies n bytes that a call wrote, at most the length of our buffer.
+func (r *ring) fetch(m *kernel.Mem, n int) { copy(m.Bytes[:n], r.mem[m.Place():]) }

@@ -122,9 +122,14 @@ func errno(n int64) unix.Errno {
 
 func (s *Stub) fetch(c *kernel.Call) {
 	for _, a := range c.Args {
-		if a.Kind == kernel.Memory && a.Mem.Out {
-			s.ring.fetch(a.Mem)
+		if a.Kind != kernel.Memory || !a.Mem.Out {
+			continue
 		}
+		n := len(a.Mem.Bytes)
+		if a.Mem.Sized {
+			n = c.Result.Count(n)
+		}
+		s.ring.fetch(a.Mem, n)
 	}
 }
 
