@@ -7,7 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tongs/internal/kernel"
-	"tongs/internal/rootfs"
 )
 
 // addCgroupV1 shows the host's v1 hierarchies at a mount of type cgroup: a
@@ -16,10 +15,8 @@ import (
 // without one it is a copy of that directory (cgroups(7)). All are read-only
 // if the mount is.
 func (e *Env) addCgroupV1(m *mount) error {
-	readonly := m.opt.set & unix.MOUNT_ATTR_RDONLY
 	top := &mount{Mount: specs.Mount{Source: "tmpfs"}, index: m.index, field: m.field, path: m.path, fstype: "tmpfs", place: m.place, above: m.above, made: m.made}
 	top.opt = m.opt
-	top.opt.set &^= unix.MOUNT_ATTR_RDONLY
 	top.opt.super = []string{"mode=755"}
 	if err := e.build(top); err != nil {
 		return err
@@ -35,7 +32,19 @@ func (e *Env) addCgroupV1(m *mount) error {
 			e.B.Symlinkat(v.Name, top.h, l)
 		}
 	}
-	e.attach(top, place)
+	if e.rootDetached() {
+		e.addHierarchies(m, top.h)
+		e.attach(top, place)
+	} else {
+		e.attach(top, place) // first: a detached mount takes no other before 6.15
+		e.addHierarchies(m, top.h)
+	}
+	m.h = top.h
+	return nil
+}
+
+// addHierarchies fills the directories of a v1 cgroup mount.
+func (e *Env) addHierarchies(m *mount, top kernel.Handle) {
 	for i, v := range e.CgroupsV1 {
 		var h kernel.Handle
 		if e.newNamespace(specs.CgroupNamespace) {
@@ -44,18 +53,11 @@ func (e *Env) addCgroupV1(m *mount) error {
 			e.B.For(m.field+".options", "cannot set the flags of "+m.path+"/"+v.Name)
 			e.B.MountSetattr(h, 0, kernel.MountAttr{Set: m.opt.set})
 		}
-		at := &rootfs.Place{Path: m.path + "/" + v.Name}
-		e.B.For(m.field, "cannot open "+at.Path)
-		at.H = e.B.Openat2(top.h, v.Name, unix.O_PATH, 0, kernel.InRootReal)
-		e.Root.Attach(e.B, m.field, h, at)
-		e.B.Close(h)
+		e.B.For(m.field, "cannot open "+m.path+"/"+v.Name)
+		at := e.B.Openat2(top, v.Name, unix.O_PATH, 0, kernel.InRootReal)
+		e.B.For(m.field, "cannot attach the mount at "+m.path+"/"+v.Name)
+		e.B.MoveMount(h, at).Close(at).Close(h)
 	}
-	if readonly != 0 {
-		e.B.For(m.field+".options", "cannot make "+m.path+" read-only")
-		e.B.MountSetattr(top.h, 0, kernel.MountAttr{Set: readonly})
-	}
-	m.h = top.h
-	return nil
 }
 
 // mountV1 makes a detached mount of one hierarchy.

@@ -50,7 +50,7 @@ type Env struct {
 	PID       kernel.Handle // the container's process, in the host's numbers
 	Line      kernel.Handle // the container's end of the line to us
 	Fifo      kernel.Handle // exec.fifo, if Park
-	FirstOwn  uint          // the container\'s first descriptor that its program does not get
+	FirstOwn  uint          // the container's first descriptor that its program does not get
 	FirstFree uint          // the first that is not inherited
 
 	root      kernel.Handle   // root.path's tree

@@ -72,6 +72,8 @@ func continues(c *kernel.Call) string {
 	switch {
 	case strings.HasPrefix(where, "cannot look up /") && strings.HasSuffix(c.Field, ".destination"):
 		return "the mount point is looked up again, part by part"
+	case c.Args[0].Kind == kernel.Ref && c.Args[0].H.Errno() == unix.ENOENT:
+		return "there is no descriptor: it could not be opened, which was judged"
 	case c.Name == "readlinkat":
 		return "the file is no link, or the link is judged to be empty"
 	case c.Field == "process.env":
@@ -165,7 +167,7 @@ func fieldless() []string {
 		"cannot join a new session keyring (--no-new-keyring leaves it out)", "cannot clear the umask",
 		"cannot make the link /dev/fd", "cannot make the link /dev/stdin", "cannot make the link /dev/stdout", "cannot make the link /dev/stderr",
 		"cannot make the link /dev/core", "cannot make the link /dev/ptmx", "cannot open /dev/null of the container",
-		"cannot report", "cannot wait for start", "cannot mark descriptors to be closed"}
+		"cannot report", "cannot wait for start", "cannot close descriptors", "cannot close the descriptors of the caller"}
 }
 
 // known reports whether a row of the orders serves the field, or it is one

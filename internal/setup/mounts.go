@@ -24,7 +24,7 @@ type mount struct {
 	place   *rootfs.Place // looked up early, if it could be
 	above   *mount        // the mount whose destination is the nearest one above
 	made    bool          // the mount point was made in above while that was detached
-	replace bool          // the destination is the root itself
+	lock    bool          // to be made read-only when it is filled
 }
 
 // fresh reports whether the mount is a new tmpfs, whose content is known.
@@ -110,6 +110,12 @@ func (e *Env) addMount(m *mount) error {
 // a detached mount does not have.
 func (e *Env) attach(m *mount, place *rootfs.Place) {
 	e.guardProc(m, place)
+	l := late{m.field + ".options", m.h, m.path}
+	if m.lock && e.rootDetached() {
+		e.lock(l) // what is attached to a detached tree cannot be changed
+	} else if m.lock {
+		e.late = append(e.late, l)
+	}
 	e.Root.Attach(e.B, m.field, m.h, place)
 	for _, p := range m.opt.propagation {
 		flags := uint(0)
@@ -151,7 +157,7 @@ func (e *Env) build(m *mount) error {
 	set := m.opt.set | m.opt.recSet
 	if set&unix.MOUNT_ATTR_RDONLY != 0 && (m.fstype == "tmpfs" || m.path == "/dev") {
 		set &^= unix.MOUNT_ATTR_RDONLY // later: it is still to be filled
-		defer func() { e.late = append(e.late, late{m.field + ".options", m.h, m.path}) }()
+		m.lock = true
 	}
 	m.h = e.B.Fsmount(fs, set, m.path)
 	e.B.Close(fs)

@@ -62,6 +62,7 @@ func CreateOrder() []Step {
 		{"environment", []string{"process.env"}, setEnvironment},
 		{"umask", []string{"process.user.umask"}, setUmask},
 		{"streams' owner", nil, ownStreams},
+		{"limits", []string{"process.rlimits"}, setRlimits},              // raising needs a capability; nothing is opened any more
 		{"bounding set", []string{"process.capabilities"}, dropBounding}, // needs CAP_SETPCAP, so before ids
 		{"enter directory", nil, enterCwd},                               // with all rights; again with the user's
 		{"user", []string{"process.user.uid", "process.user.gid", "process.user.additionalGids"}, setUser},
@@ -71,7 +72,6 @@ func CreateOrder() []Step {
 		{"look up program", []string{"process.args"}, lookUpProgram}, // with the user's rights
 		{"ask", nil, (*Env).Sync},
 		{"program", nil, chooseProgram},
-		{"limits", []string{"process.rlimits"}, setRlimits}, // by tongs, when the process opens nothing more
 	}
 }
 

@@ -261,6 +261,11 @@ func (p *plan) run() error {
 	}
 	p.order = "create order"
 	inherit := p.env.Inherit()
+	p.env.FirstOwn = uint(3 + p.env.PreserveFDs)
+	p.env.FirstFree = p.env.FirstOwn + 2 + uint(len(inherit)) // after the shared memory and the line
+	if p.env.Park {
+		p.env.FirstFree++
+	}
 	if err := p.env.Inherited(inherit); err != nil {
 		return err
 	}

@@ -8,23 +8,21 @@ import (
 	"tongs/internal/kernel"
 )
 
-// setRlimits sets process.rlimits from the host by prlimit(2): raising one
-// needs CAP_SYS_RESOURCE in the host's user namespace. It comes when the
-// process opens nothing more, since a small RLIMIT_NOFILE would stop it.
+// setRlimits sets process.rlimits by prlimit(2): raising one needs
+// CAP_SYS_RESOURCE in the host's user namespace, so it comes before the
+// capabilities are dropped, and when the process opens nothing more, since a
+// small RLIMIT_NOFILE would stop it.
 func setRlimits(e *Env) error {
-	if len(e.Spec.Process.Rlimits) == 0 {
-		return nil
-	}
-	b := &kernel.Batch{}
+	self := kernel.NewHandle(0, "self")
 	for i, r := range e.Spec.Process.Rlimits {
 		n := rlimit(r.Type)
 		if n < 0 {
 			return fmt.Errorf("process.rlimits[%d].type: unknown rlimit %q", i, r.Type)
 		}
-		b.For(item("process.rlimits", i), "cannot set "+r.Type)
-		b.Prlimit(e.PID, n, r.Soft, r.Hard)
+		e.B.For(item("process.rlimits", i), "cannot set "+r.Type)
+		e.B.Prlimit(self, n, r.Soft, r.Hard)
 	}
-	return hint(e.Host.Run(b), unix.EPERM, "raising a hard limit needs CAP_SYS_RESOURCE")
+	return nil
 }
 
 // rlimit is the number of a limit of getrlimit(2).

@@ -145,8 +145,17 @@ func lockRoot(e *Env) error {
 // lockLate makes mounts read-only that had to be filled first.
 func lockLate(e *Env) error {
 	for _, l := range e.late {
-		e.B.For(l.field, "cannot make "+l.path+" read-only")
-		e.B.MountSetattr(l.h, 0, kernel.MountAttr{Set: unix.MOUNT_ATTR_RDONLY})
+		e.lock(l)
 	}
 	return nil
 }
+
+func (e *Env) lock(l late) {
+	e.B.For(l.field, "cannot make "+l.path+" read-only")
+	e.B.MountSetattr(l.h, 0, kernel.MountAttr{Set: unix.MOUNT_ATTR_RDONLY})
+}
+
+// rootDetached reports whether the root tree is never attached: without a
+// mount namespace of its own, the container's mounts are attached to the
+// detached tree (6.15), which the host does not see.
+func (e *Env) rootDetached() bool { return !e.hasNamespace("mount") }
