@@ -1,3 +1,9 @@
+// A command lives for milliseconds: the Go runtime need not ask for the CPU
+// limits of its cgroup, watch them, or name its memory mappings.
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+//go:debug decoratemappings=0
+
 // Command tongs is an OCI container runtime. See internal/cli for its commands.
 package main
 

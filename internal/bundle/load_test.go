@@ -146,7 +146,7 @@ func TestReadAllGrowing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := readAll(file, size)
+		got, err := readAll(int(file.Fd()), size)
 		file.Close()
 		if err != nil || !bytes.Equal(got, want) {
 			t.Errorf("size %d: got %d bytes, %v", size, len(got), err)
