@@ -4,12 +4,14 @@ import (
 	"errors"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"tongs/internal/kernel"
+	"tongs/internal/kernel/stub/code"
 )
 
 // lostBy runs b, which must end in a LostError with this text, quickly.
@@ -83,6 +85,7 @@ func blocked(t *testing.T, c Config) (*Stub, *kernel.Batch) {
 	b.For("mounts[2]", "cannot wait")
 	b.Read(s.Inherited()[0], 1)
 	b.For("mounts[3]", "cannot go on").Umask(0)
+	first, pidfd := s.ring.word(firstRecord*code.RecordSize+code.ResultOff), s.PidFD
 	done := make(chan bool)
 	t.Cleanup(func() { <-done; w.Close() })
 	go func() { // as soon as the batch has begun
@@ -93,10 +96,11 @@ func blocked(t *testing.T, c Config) (*Stub, *kernel.Batch) {
 		}
 		if c.Timeout == 0 {
 			// The report may be there before the result of the call that made it.
-			for end := time.Now().Add(10 * time.Second); s.ring.result(firstRecord) == unset && time.Now().Before(end); {
+			unfinished := int64(unset)
+			for end := time.Now().Add(10 * time.Second); atomic.LoadUint64(first) == uint64(unfinished) && time.Now().Before(end); {
 				runtime.Gosched()
 			}
-			unix.PidfdSendSignal(s.PidFD, unix.SIGKILL, nil, 0)
+			unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0)
 		}
 	}()
 	return s, b

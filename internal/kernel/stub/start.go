@@ -13,6 +13,7 @@ package stub
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"syscall"
 	"time"
@@ -101,7 +102,8 @@ func Start(c Config) (*Stub, error) {
 
 // spawn forks. The child's descriptors are: standard ones, the preserved
 // ones at their own numbers, the shared memory, the line, the inherited ones.
-// The memory's number is argc, which is how the machine code finds it.
+// The memory's number is argc, which is how the machine code finds it. All
+// else that this process has open is marked close-on-exec.
 func (s *Stub) spawn(c *Config, image, memory, far int) error {
 	files := []uintptr{uintptr(c.Stdio[0]), uintptr(c.Stdio[1]), uintptr(c.Stdio[2])}
 	for i := range c.Preserve {
@@ -124,6 +126,10 @@ func (s *Stub) spawn(c *Config, image, memory, far int) error {
 		return fmt.Errorf("cannot duplicate the stub's descriptor: %w", err)
 	}
 	defer unix.Close(high)
+	// Whoever started tongs may have left descriptors open: not in there.
+	if err := unix.CloseRange(uint(3+c.Preserve), math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fmt.Errorf("cannot mark descriptors close-on-exec: %w", err)
+	}
 	attr := &syscall.ProcAttr{Files: files, Sys: &syscall.SysProcAttr{
 		Cloneflags: c.Namespaces, PidFD: &s.PidFD, UseCgroupFD: c.CgroupFD >= 0, CgroupFD: c.CgroupFD}}
 	s.PID, err = syscall.ForkExec("/proc/self/fd/"+strconv.Itoa(high), argv, attr)

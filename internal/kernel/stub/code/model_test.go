@@ -73,7 +73,7 @@ type model struct {
 	pipes map[uint64][]byte // by the reading end
 	maps  map[uint64]uint64 // mapped page → offset in the file
 	steps int
-	seen  map[string]int // what the programs exercised
+	seen  map[deed]int // what the programs exercised
 }
 
 func (m *model) word(off uint64) uint64 { return binary.NativeEndian.Uint64(m.mem[off:]) }
@@ -94,7 +94,7 @@ func (m *model) run(limit int) (status int, err error) {
 		for k := range args {
 			args[k] = m.word(r + ArgsOff + 8*uint64(k))
 			if flags&(1<<k) != 0 {
-				m.seen[fmt.Sprintf("argument %d from a result", k)]++
+				m.seen[deed{flag: 1 << k}]++
 				if args[k] < Base || args[k]-Base > uint64(len(m.mem))-8 {
 					return 0, unsure{"a result outside of the memory"}
 				}
@@ -122,22 +122,29 @@ func (m *model) run(limit int) (status int, err error) {
 	return 0, unsure{"the program does not end"}
 }
 
+// deed is something that a program did: a flag that met a result of a sign,
+// an argument that came from a result, a record that it overwrote.
+type deed struct {
+	flag        uint64 // 0: none
+	sign        int
+	overwritten bool
+}
+
 // count notes each flag with each sign of a result.
 func (m *model) count(flags uint64, result int64) {
-	sign := "zero"
+	sign := 0
 	if result < 0 {
-		sign = "negative"
+		sign = -1
 	} else if result > 0 {
-		sign = "positive"
+		sign = 1
 	}
-	for flag, name := range map[uint64]string{FlagAllow: "FlagAllow", FlagZeroFatal: "FlagZeroFatal",
-		FlagExitPositive: "FlagExitPositive", FlagJump: "FlagJump"} {
+	for flag := uint64(FlagAllow); flag <= FlagJump; flag <<= 1 {
 		if flags&flag != 0 {
-			m.seen[name+" and a result that is "+sign]++
+			m.seen[deed{flag: flag, sign: sign}]++
 		}
 	}
 	if flags == 0 {
-		m.seen["no flag and a result that is "+sign]++
+		m.seen[deed{sign: sign}]++
 	}
 }
 
@@ -255,7 +262,7 @@ func (m *model) memory(address, size uint64, write bool) (bytes []byte, ok bool,
 	switch in := address & (pageSize - 1); {
 	case address < pageSize:
 		return nil, false, nil
-	case address < mapAt || address >= mapAt+1<<20 || in+size > pageSize:
+	case address < mapAt || address >= mapAt+1<<20 || size > pageSize-in:
 		return nil, false, unsure{"memory"}
 	case !mapped || write:
 		return nil, false, nil
@@ -317,7 +324,7 @@ func (m *model) read(fd, buffer, size uint64) (int64, error) {
 		return -int64(unix.EAGAIN), nil
 	}
 	if kind == recordIn {
-		m.seen["a record that is overwritten"]++
+		m.seen[deed{overwritten: true}]++
 	}
 	copy(to, queue)
 	m.pipes[kind] = queue[size:]

@@ -98,7 +98,7 @@ func (g *generator) call(i int) (op int, args [6]uint64) {
 	page := mapAt + pageSize*uint64(g.IntN(4))
 	switch op = g.IntN(opCount); op {
 	case opUmask:
-		args = [6]uint64{g.pick(0, 0, 0o22, 0o777, g.Uint64()), g.Uint64(), g.Uint64()}
+		args = [6]uint64{g.pick(0, 0, 0, 0, 0o22, 0o777, g.Uint64()), g.Uint64(), g.Uint64()}
 	case opClose:
 		args[0] = g.pick(100, 101, 102, 103, 1000, 17, ^uint64(0))
 	case opDup:
