@@ -206,7 +206,7 @@ func (c *creation) start() error {
 		c.env.Fifo, list = list[0], list[1:]
 	}
 	c.env.K, c.env.Line = c.stub, c.stub.Line()
-	c.env.FirstOwn, c.env.FirstFree = c.stub.Descriptors()
+	c.env.FirstOwn = c.stub.FirstOwn()
 	c.env.PID = kernel.NewHandle(int64(c.stub.PID), "container")
 	return c.env.Inherited(list)
 }

@@ -51,7 +51,6 @@ type Env struct {
 	Line      kernel.Handle // the container's end of the line to us
 	Fifo      kernel.Handle // exec.fifo, if Park
 	FirstOwn  uint          // the container's first descriptor that its program does not get
-	FirstFree uint          // the first that is not inherited
 
 	root      kernel.Handle   // root.path's tree
 	sources   []source        // of bind mounts, by index of spec.mounts

@@ -14,17 +14,17 @@ import (
 // mount is one entry of spec.mounts with what has been found out about it.
 type mount struct {
 	specs.Mount
-	index   int
-	field   string // mounts[3]
-	path    string // destination, clean
-	opt     mountOptions
-	fstype  string
-	file    bool          // the source is not a directory
-	h       kernel.Handle // the mount
-	place   *rootfs.Place // looked up early, if it could be
-	above   *mount        // the mount whose destination is the nearest one above
-	made    bool          // the mount point was made in above while that was detached
-	lock    bool          // to be made read-only when it is filled
+	index  int
+	field  string // mounts[3]
+	path   string // destination, clean
+	opt    mountOptions
+	fstype string
+	file   bool          // the source is not a directory
+	h      kernel.Handle // the mount
+	place  *rootfs.Place // looked up early, if it could be
+	above  *mount        // the mount whose destination is the nearest one above
+	made   bool          // the mount point was made in above while that was detached
+	lock   bool          // to be made read-only when it is filled
 }
 
 // fresh reports whether the mount is a new tmpfs, whose content is known.

@@ -56,19 +56,31 @@ func (e *Env) newNamespace(t specs.LinuxNamespaceType) bool {
 	return ok && n.Path == ""
 }
 
-// CloneFlags are the namespaces that the container's process is born into. A
-// cgroup namespace is made later, when the process is in its cgroup.
-func (e *Env) CloneFlags() uintptr {
-	var flags uint64
-	if e.Spec.Linux == nil {
-		return 0
-	}
-	for _, n := range e.Spec.Linux.Namespaces {
-		if n.Path == "" && n.Type != specs.CgroupNamespace {
-			flags |= namespaceFlag(n.Type)
+// CloneFlags are the namespaces that the container's process is born into:
+// that of process ids, which no process can enter later itself.
+func (e *Env) CloneFlags() uintptr { return uintptr(e.newNamespaces() & unix.CLONE_NEWPID) }
+
+func (e *Env) newNamespaces() (flags uint64) {
+	if e.Spec.Linux != nil {
+		for _, n := range e.Spec.Linux.Namespaces {
+			if n.Path == "" {
+				flags |= namespaceFlag(n.Type)
+			}
 		}
 	}
-	return uintptr(flags)
+	return flags
+}
+
+// unshareNamespaces makes the other new namespaces. The process does that
+// itself and not the clone: a network namespace takes the kernel half a
+// millisecond, in which tongs goes on. A cgroup namespace has the cgroup that
+// the process is in as its root (cgroup_namespaces(7)), so it must be in it.
+func unshareNamespaces(e *Env) error {
+	if flags := e.newNamespaces() &^ unix.CLONE_NEWPID; flags != 0 {
+		e.B.For("linux.namespaces", "cannot make new namespaces")
+		e.B.Unshare(flags)
+	}
+	return nil
 }
 
 type join struct {
@@ -125,16 +137,6 @@ func joinNamespaces(e *Env) error {
 		e.B.For(j.field, "cannot join the namespace")
 		e.B.Setns(j.h, j.kind)
 		e.B.Close(j.h)
-	}
-	return nil
-}
-
-// unshareCgroup makes the cgroup that the process is in the root of a new
-// cgroup namespace (cgroup_namespaces(7)).
-func unshareCgroup(e *Env) error {
-	if e.newNamespace(specs.CgroupNamespace) {
-		e.B.For("linux.namespaces", "cannot make a cgroup namespace")
-		e.B.Unshare(unix.CLONE_NEWCGROUP)
 	}
 	return nil
 }

@@ -12,7 +12,7 @@ func HostOrder() []Step {
 		{"root tree", []string{"root.path"}, openRoot},
 		// Sources are the host's: opened before the container's namespaces
 		// exist, with tongs' rights.
-		{"bind sources", []string{"mounts"}, openSources},
+		{"bind sources", nil, openSources},
 		{"cgroup directories", nil, (*Env).openCgroups},
 		{"null device", nil, openNull},
 		{"kernel's memory image", nil, lookForKcore},
@@ -26,11 +26,10 @@ func HostOrder() []Step {
 func CreateOrder() []Step {
 	return []Step{
 		{"out of memory score", []string{"process.oomScoreAdj"}, setOOMScore}, // by tongs: lowering needs the host's rights
-		{"strangers", nil, closeStrangers},                                    // before anything else is opened
 		{"session", nil, newSession},
-		{"keyring", nil, joinKeyring}, // first: what it opens later is charged to the new keyring
+		{"keyring", nil, joinKeyring},              // first: what it opens later is charged to the new keyring
+		{"new namespaces", nil, unshareNamespaces}, // the process is in its cgroup, which becomes the root of a cgroup namespace
 		{"join namespaces", nil, joinNamespaces},
-		{"cgroup namespace", nil, unshareCgroup}, // after the process is in its cgroup, which becomes the root
 		{"host name", []string{"hostname"}, setHostname},
 		{"domain name", []string{"domainname"}, setDomainname},
 		{"loopback", nil, raiseLoopback},
@@ -39,7 +38,7 @@ func CreateOrder() []Step {
 		{"root", []string{"linux.rootfsPropagation"}, attachRoot}, // over "/", whose mounts no longer propagate to the host
 		{"mount points", nil, lookUpMountPoints},                  // all questions at once
 		{"ask", nil, (*Env).Sync},
-		{"mounts", []string{"mounts", "linux.mountLabel"}, addMounts}, // strictly as listed; proc and sysfs while the old root is visible
+		{"mounts", []string{"mounts"}, addMounts}, // strictly as listed; proc and sysfs while the old root is visible
 		{"devices", []string{"linux.devices"}, makeDevices},
 		{"device links", nil, linkDevices},
 		{"pivot", nil, enterRoot}, // from here on no path of the host exists in the namespace

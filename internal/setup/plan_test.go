@@ -260,11 +260,9 @@ func (p *plan) run() error {
 		return err
 	}
 	p.order = "create order"
-	inherit := p.env.Inherit()
+	inherit := p.world.inherit(p.env.Inherit())
 	p.env.FirstOwn = uint(3 + p.env.PreserveFDs)
-	p.env.FirstFree = p.env.FirstOwn + 2 + uint(len(inherit)) // after the shared memory and the line
 	if p.env.Park {
-		p.env.FirstFree++
 	}
 	if err := p.env.Inherited(inherit); err != nil {
 		return err
@@ -292,6 +290,15 @@ func runFile(s *sections) (p *plan, err error) {
 		return nil, err
 	}
 	return p, p.run()
+}
+
+func goldenFile(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile("testdata/" + name + ".txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
 }
 
 func TestPlan(t *testing.T) {

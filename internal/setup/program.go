@@ -90,15 +90,6 @@ func waitFifo(e *Env) error {
 	return nil
 }
 
-// closeStrangers closes what tongs' caller left open besides the standard
-// streams and the preserved descriptors: a process that waits must not hold
-// it, nobody else will.
-func closeStrangers(e *Env) error {
-	e.B.For("", "cannot close the descriptors of the caller")
-	e.B.CloseRange(e.FirstFree, 0)
-	return nil
-}
-
 // closeAll closes what the set-up has opened, and marks the rest of what the
 // program is not to have: the shared memory, the line, exec.fifo. They are in
 // use until the program is executed (CVE-2024-21626).

@@ -89,13 +89,13 @@ func attachRoot(e *Env) error {
 		return err
 	}
 	e.Root = &rootfs.Root{K: e.K, Dir: e.root}
+	a := kernel.MountAttr{Propagation: before}
+	e.B.For("linux.rootfsPropagation", "cannot keep the container's mounts from the host")
+	e.B.MountSetattr(e.root, unix.AT_RECURSIVE, a)
 	if !e.hasNamespace("mount") {
 		return nil // the tree cannot be attached without changing the host: chroot into it as it is
 	}
-	a := kernel.MountAttr{Propagation: before}
-	e.B.For("linux.rootfsPropagation", "cannot keep the container's mounts from the host")
 	e.B.MountSetattrRoot(unix.AT_RECURSIVE, a)
-	e.B.MountSetattr(e.root, unix.AT_RECURSIVE, a)
 	e.B.For("root.path", "cannot attach the root file system")
 	e.B.MoveMountRoot(e.root)
 	return nil

@@ -13,7 +13,7 @@ import (
 func unsupported() []string {
 	return []string{"process.apparmorProfile", "process.selinuxLabel", "process.scheduler", "process.ioPriority",
 		"linux.seccomp", "linux.intelRdt", "linux.personality", "linux.memoryPolicy", "linux.netDevices",
-		"linux.timeOffsets", "linux.uidMappings", "linux.gidMappings", "hooks"}
+		"linux.timeOffsets", "linux.uidMappings", "linux.gidMappings", "linux.mountLabel", "hooks"}
 }
 
 // Ignored lists the fields that need no step, each with the reason.
@@ -26,7 +26,6 @@ func Ignored() map[string]string {
 		"process.execCPUAffinity": "for exec only",
 		"linux.resources":         "applied to the cgroup before the process starts",
 		"linux.cgroupsPath":       "where the cgroup is made",
-		"linux.namespaces":        "flags of the clone, and steps that name themselves",
 		"solaris":                 "of another system",
 		"windows":                 "of another system",
 		"vm":                      "of another system",

@@ -28,6 +28,7 @@ type world struct {
 	files   map[string]file
 	mounted map[string]int64 // path → handle of the mount on top
 	open    map[int64]*file
+	closed  map[int64]bool
 	answers map[string]string
 	used    map[string]bool
 	next    int64
@@ -49,7 +50,7 @@ type file struct {
 }
 
 func newWorld(lines string) (*world, error) {
-	w := &world{files: map[string]file{}, mounted: map[string]int64{}, open: map[int64]*file{}, answers: map[string]string{}, used: map[string]bool{}, next: 10}
+	w := &world{files: map[string]file{}, mounted: map[string]int64{}, open: map[int64]*file{}, closed: map[int64]bool{}, answers: map[string]string{}, used: map[string]bool{}, next: 10}
 	w.files["host:/dev/null"] = file{mode: unix.S_IFCHR | 0o666, major: 1, minor: 3}
 	for line := range strings.Lines(lines) {
 		words := strings.Fields(line)
@@ -151,7 +152,10 @@ func text(c *kernel.Call) string {
 // answer is record.Kernel's Answer.
 func (w *world) answer(c *kernel.Call) (int64, bool) {
 	for _, a := range c.Args {
-		if a.Kind == kernel.Ref && a.H.Errno() != 0 && a.H.Label() != "cwd" && c.Name != "keyctl" {
+		if a.Kind != kernel.Ref || c.Name == "keyctl" || a.H.Label() == "cwd" {
+			continue
+		}
+		if n, _, _ := a.H.Number(nil); n < 0 || w.closed[n] {
 			return -int64(unix.EBADF), true
 		}
 	}
@@ -188,6 +192,8 @@ func (w *world) answer(c *kernel.Call) (int64, bool) {
 		return w.add(file{path: at, mode: unix.S_IFDIR | 0o755, fs: w.handle(c, 0).fs, mount: uint64(w.next)}), true
 	case "move_mount":
 		w.moveMount(c)
+	case "close":
+		return w.close(c), true
 	case "mkdirat":
 		w.put(c, unix.S_IFDIR, 0)
 	case "mknodat":
@@ -251,6 +257,28 @@ func (w *world) handle(c *kernel.Call, i int) *file {
 		return &f
 	}
 	return w.open[n]
+}
+
+// close forgets a handle. A mount that is attached stays.
+func (w *world) close(c *kernel.Call) int64 {
+	n, _, _ := c.Args[0].H.Number(nil)
+	if w.open[n] == nil || w.closed[n] {
+		return -int64(unix.EBADF)
+	}
+	w.closed[n] = true
+	return 0
+}
+
+// inherit makes new handles of those that another process gets.
+func (w *world) inherit(list []kernel.Handle) []kernel.Handle {
+	copies := make([]kernel.Handle, len(list))
+	for i, h := range list {
+		n, _, _ := h.Number(nil)
+		if f := w.open[n]; f != nil {
+			copies[i] = kernel.NewHandle(w.add(*f), h.Label())
+		}
+	}
+	return copies
 }
 
 func (w *world) cwd() string {

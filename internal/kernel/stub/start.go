@@ -170,12 +170,12 @@ func (s *Stub) prepare(dumpable bool) {
 // must use them.
 func (s *Stub) Inherited() []kernel.Handle { return s.inherited }
 
-// Descriptors returns the number of the stub's first descriptor that is
-// neither a standard stream nor preserved (the shared memory, which the line
-// and the inherited ones follow) and of the first that is none of these.
-func (s *Stub) Descriptors() (own, free uint) {
+// FirstOwn returns the number of the stub's first descriptor that is neither a
+// standard stream nor preserved: the shared memory, which the line and the
+// inherited ones follow.
+func (s *Stub) FirstOwn() uint {
 	line, _, _ := s.far.Number(nil)
-	return uint(line - 1), uint(line) + 1 + uint(len(s.inherited))
+	return uint(line - 1)
 }
 
 // Line returns the stub's end of the socket pair, for calls that report.

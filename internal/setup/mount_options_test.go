@@ -1,0 +1,117 @@
+package setup
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestParseOptions(t *testing.T) {
+	const atime = unix.MOUNT_ATTR__ATIME
+	for _, c := range []struct {
+		name string
+		list []string
+		want mountOptions
+	}{
+		{"nothing", nil, mountOptions{}},
+		{"no effect", []string{"", "defaults", "remount", "async", "loud", "nomand", "nolazytime", "noiversion"}, mountOptions{}},
+		{"bind", []string{"bind"}, mountOptions{bind: true}},
+		{"rbind", []string{"rbind"}, mountOptions{bind: true, recursive: true}},
+		{"words of tongs", []string{"tmpcopyup", "idmap", "ridmap"}, mountOptions{copyUp: true, idmap: true, ridmap: true}},
+		{"last of two wins", []string{"ro", "rw"}, mountOptions{clear: unix.MOUNT_ATTR_RDONLY, plain: true}},
+		{"last of two wins, the other way", []string{"rw", "ro"}, mountOptions{set: unix.MOUNT_ATTR_RDONLY, plain: true}},
+		{"last of two recursive wins", []string{"rro", "rrw"}, mountOptions{recClear: unix.MOUNT_ATTR_RDONLY}},
+		{"top and recursive are apart", []string{"ro", "rrw"}, mountOptions{set: unix.MOUNT_ATTR_RDONLY, recClear: unix.MOUNT_ATTR_RDONLY, plain: true}},
+		{"all attributes", []string{"nosuid", "nodev", "noexec", "nodiratime", "nosymfollow"}, mountOptions{plain: true,
+			set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NODIRATIME | unix.MOUNT_ATTR_NOSYMFOLLOW}},
+		{"all attributes taken back", []string{"suid", "dev", "exec", "diratime", "symfollow"}, mountOptions{plain: true,
+			clear: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NODIRATIME | unix.MOUNT_ATTR_NOSYMFOLLOW}},
+		{"access times are one choice", []string{"noatime", "strictatime"}, mountOptions{plain: true,
+			set: unix.MOUNT_ATTR_STRICTATIME, clear: atime &^ unix.MOUNT_ATTR_STRICTATIME}},
+		{"relatime takes the others back", []string{"strictatime", "relatime"}, mountOptions{plain: true, clear: atime}},
+		{"norelatime is no request", []string{"norelatime", "nostrictatime"}, mountOptions{plain: true}},
+		{"flags of the superblock", []string{"sync", "dirsync", "lazytime", "mand", "silent", "iversion"}, mountOptions{
+			super: []string{"sync", "dirsync", "lazytime", "mand", "silent", "iversion"}}},
+		{"unknown words are the file system's", []string{"size=1m,mode=755", "newinstance"}, mountOptions{super: []string{"size=1m", "mode=755", "newinstance"}}},
+		{"words that begin like recursive ones", []string{"rx", "r", "remote"}, mountOptions{super: []string{"rx", "r", "remote"}}},
+		{"propagation", []string{"private", "rslave", "shared", "runbindable"}, mountOptions{propagation: []propagation{
+			{unix.MS_PRIVATE, false}, {unix.MS_SLAVE, true}, {unix.MS_SHARED, false}, {unix.MS_UNBINDABLE, true}}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := parseOptions(c.list); !reflect.DeepEqual(got, c.want) {
+				t.Errorf("got\n%+v\nwant\n%+v", got, c.want)
+			}
+		})
+	}
+}
+
+func TestAttrs(t *testing.T) {
+	const atime = unix.MOUNT_ATTR__ATIME
+	for _, c := range []struct {
+		name                           string
+		set, clear, wantSet, wantClear uint64
+	}{
+		{"nothing", 0, 0, 0, 0},
+		{"set", unix.MOUNT_ATTR_RDONLY, 0, unix.MOUNT_ATTR_RDONLY, 0},
+		{"cleared", 0, unix.MOUNT_ATTR_RDONLY, 0, unix.MOUNT_ATTR_RDONLY},
+		{"an access time clears its group", unix.MOUNT_ATTR_NOATIME, 0, unix.MOUNT_ATTR_NOATIME, atime},
+		{"relatime is zero", 0, atime, 0, atime},
+		{"nodiratime is not of the group", unix.MOUNT_ATTR_NODIRATIME, 0, unix.MOUNT_ATTR_NODIRATIME, 0},
+	} {
+		if set, clear := attrs(c.set, c.clear); set != c.wantSet || clear != c.wantClear {
+			t.Errorf("%s: got set %#x clear %#x, want %#x and %#x", c.name, set, clear, c.wantSet, c.wantClear)
+		}
+	}
+}
+
+func TestSplitData(t *testing.T) {
+	for _, c := range []struct {
+		in   string
+		want []string
+	}{
+		{"", nil},
+		{",,", nil},
+		{"a", []string{"a"}},
+		{"a,b=c,", []string{"a", "b=c"}},
+		{`context="u:r:t:s0:c1,c2",x`, []string{"context=u:r:t:s0:c1,c2", "x"}},
+		{`"a,b`, []string{"a,b"}},
+		{`""`, nil},
+		{"a=b=c", []string{"a=b=c"}},
+	} {
+		if got := splitData(c.in); !slices.Equal(got, c.want) {
+			t.Errorf("%q: got %q, want %q", c.in, got, c.want)
+		}
+	}
+}
+
+// No option is lost, and none is both set and cleared.
+func FuzzParseOptions(f *testing.F) {
+	f.Add("ro,rw,nosuid", "rro")
+	f.Add(`context="a,b"`, "rnoatime")
+	f.Add("r", "")
+	f.Add("strictatime", "noatime")
+	f.Fuzz(func(t *testing.T, a, b string) {
+		o := parseOptions([]string{a, b})
+		for _, p := range o.super {
+			if p == "" || strings.Contains(p, `"`) {
+				t.Errorf("%q %q: the option %q", a, b, p)
+			}
+		}
+		if o.set&o.clear != 0 || o.recSet&o.recClear != 0 {
+			t.Errorf("%q %q: set and cleared: %+v", a, b, o)
+		}
+		for _, pair := range [][2]uint64{{o.set, o.clear}, {o.recSet, o.recClear}} {
+			set, clear := attrs(pair[0], pair[1])
+			if set&clear&^unix.MOUNT_ATTR__ATIME != 0 || set&unix.MOUNT_ATTR__ATIME != 0 && clear&unix.MOUNT_ATTR__ATIME != unix.MOUNT_ATTR__ATIME {
+				t.Errorf("%q %q: mount_setattr would refuse set %#x clear %#x", a, b, set, clear)
+			}
+		}
+		known := new(mountOptions).word(a) || new(mountOptions).word(b)
+		if !known && len(o.super) == 0 && strings.Trim(a+b, `,"`) != "" {
+			t.Errorf("%q %q: lost", a, b)
+		}
+	})
+}
