@@ -32,6 +32,9 @@ func (r *Root) Make(field, p string, dir bool) (*Place, error) {
 	}
 	b := &kernel.Batch{}
 	b.For(field, "cannot look at "+p)
+	if h == r.Dir { // the caller closes what it gets
+		h = b.Openat2(r.Dir, ".", unix.O_PATH, 0, kernel.InRootReal)
+	}
 	pl := &Place{Path: Clean(p), H: h, Stat: b.Stat(h), FS: b.Fstatfs(h)}
 	w.closeOthers(b, h)
 	if err := r.K.Run(b); err != nil {
@@ -47,6 +50,7 @@ type walk struct {
 	field string
 	path  string
 	dirs  []kernel.Handle
+	all   []kernel.Handle // what has been opened
 	rest  []string
 	links int
 }
@@ -108,6 +112,10 @@ func (w *walk) step(name string, dir bool) (h kernel.Handle, done bool, err erro
 			return h, false, err
 		}
 	}
+	if n := st.Errno(); n != 0 {
+		return h, false, fmt.Errorf("%s: cannot look at %s: %s (%s)", w.field, w.path, n.Error(), unix.ErrnoName(n))
+	}
+	w.all = append(w.all, h)
 	switch st.Type() {
 	case unix.S_IFDIR:
 		w.dirs = append(w.dirs, h)
@@ -157,9 +165,9 @@ func (w *walk) create(here kernel.Handle, name string, dir bool) (kernel.Handle,
 	return h, st, w.root.K.Run(b)
 }
 
-// closeOthers adds closes of the directories on the way.
+// closeOthers adds closes of the directories and links on the way.
 func (w *walk) closeOthers(b *kernel.Batch, keep kernel.Handle) {
-	for _, d := range w.dirs[1:] {
+	for _, d := range w.all {
 		if d != keep {
 			b.Close(d)
 		}

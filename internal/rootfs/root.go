@@ -61,8 +61,13 @@ func (r *Root) open(b *kernel.Batch, p string, resolve uint64) *Place {
 	return &Place{Path: p, H: h, Stat: st}
 }
 
-// Errno says why the path could not be opened, 0 if it was.
-func (p *Place) Errno() unix.Errno { return p.H.Errno() }
+// Errno says why the path could not be opened or looked at, 0 if it was.
+func (p *Place) Errno() unix.Errno {
+	if n := p.H.Errno(); n != 0 {
+		return n
+	}
+	return p.Stat.Errno()
+}
 
 // Missing reports whether there was nothing at the path.
 func (p *Place) Missing() bool { return p.Errno() == unix.ENOENT || p.Errno() == unix.ENOTDIR }
@@ -83,18 +88,20 @@ func (r *Root) Attach(b *kernel.Batch, field string, m kernel.Handle, at *Place)
 	b.Close(at.H)
 }
 
-// Expect adds calls that check that a path leads to the root of the mount
-// whose root is stat.
-func (r *Root) Expect(b *kernel.Batch, field, p string, stat *kernel.Stat) {
+// Expect adds calls that check that a path leads to the root of one of the
+// mounts whose roots are given.
+func (r *Root) Expect(b *kernel.Batch, field, p string, roots ...*kernel.Stat) {
 	b.For(field, "cannot look for the mount at "+p)
 	h := b.Openat2(r.Dir, p, unix.O_PATH, 0, kernel.InRoot)
 	again := b.Stat(h)
 	b.Close(h)
 	b.Check(func() error {
-		if again.MountID() != stat.MountID() || again.Ino() != stat.Ino() {
-			return fmt.Errorf("%s: the path %s leads elsewhere than to the mount that was just attached there: the root file system is being changed", field, p)
+		for _, root := range roots {
+			if again.MountID() == root.MountID() && again.Ino() == root.Ino() {
+				return nil
+			}
 		}
-		return nil
+		return fmt.Errorf("%s: the path %s leads elsewhere than to the mount that was just attached there: the root file system is being changed", field, p)
 	})
 }
 

@@ -16,7 +16,7 @@ const maxPasswd = 64 << 10
 // readPasswd asks for /etc/passwd if HOME must be found. It may be anything:
 // it is opened so that a FIFO or a device does not block.
 func readPasswd(e *Env) error {
-	if _, ok := lookUpEnv(e.Spec.Process.Env, "HOME"); ok {
+	if home, _ := lookUpEnv(e.Spec.Process.Env, "HOME"); home != "" {
 		return nil
 	}
 	e.B.For("process.env", "cannot read /etc/passwd")
@@ -29,7 +29,8 @@ func readPasswd(e *Env) error {
 }
 
 // setEnvironment is process.env without duplicates (the last wins) and with
-// HOME, as login(1) would set it.
+// HOME, as login(1) would set it. An empty HOME counts as none: docker relies on
+// that (runc#4704).
 func setEnvironment(e *Env) error {
 	last := make(map[string]int, len(e.Spec.Process.Env))
 	for i, v := range e.Spec.Process.Env {
@@ -37,11 +38,11 @@ func setEnvironment(e *Env) error {
 		last[name] = i
 	}
 	for i, v := range e.Spec.Process.Env {
-		if name, _, _ := strings.Cut(v, "="); last[name] == i {
+		if name, _, _ := strings.Cut(v, "="); last[name] == i && v != "HOME=" {
 			e.environ = append(e.environ, v)
 		}
 	}
-	if _, ok := last["HOME"]; !ok {
+	if home, _ := lookUpEnv(e.Spec.Process.Env, "HOME"); home == "" {
 		home := "/"
 		if e.passwd != nil {
 			home = homeOf(e.Spec.Process.User.UID, string(e.passwd.Bytes()))

@@ -1,0 +1,232 @@
+package linuxtest
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// grace is how long the kernel may take to end what a runtime has killed or
+// closed, after the command has returned.
+const grace = 3 * time.Second
+
+// snapshot is what a runtime can leave behind: one line for each thing.
+type snapshot []string
+
+// snapshot looks at all that this test can have made. Other tests may run at the
+// same time, so what is not private is told by the test's name.
+func (h *Host) snapshot() snapshot {
+	var s snapshot
+	add := func(kind string, list []string) {
+		for _, item := range list {
+			s = append(s, kind+" "+item)
+		}
+	}
+	add("process", processes())
+	add("mount", lines("/proc/thread-self/mountinfo"))
+	add("cgroup", h.cgroups())
+	for _, p := range h.shared.programs {
+		add("state file", names(p.root))
+	}
+	add("shared memory", names("/dev/shm"))
+	add("pinned network namespace", names("/run/netns"))
+	add("network device", entries("/sys/class/net"))
+	for _, dir := range []string{"/tmp", "/var/tmp"} {
+		add("temporary file", h.temporary(dir))
+	}
+	for _, key := range lines("/proc/keys") {
+		if strings.Contains(key, filepath.Base(h.Dir)) {
+			s = append(s, "key "+key)
+		}
+	}
+	return s
+}
+
+// minus gives what is in s and not in o.
+func (s snapshot) minus(o snapshot) []string {
+	var more []string
+	for _, item := range s {
+		if !slices.Contains(o, item) {
+			more = append(more, item)
+		}
+	}
+	return more
+}
+
+// CheckClean fails the test if anything is there that was not when the test
+// began, or the other way round.
+func (h *Host) CheckClean() {
+	h.t.Helper()
+	more, less := h.leaks(grace)
+	if len(more) > 0 {
+		h.t.Errorf("left behind:\n%s", strings.Join(more, "\n"))
+	}
+	if len(less) > 0 {
+		h.t.Errorf("missing now:\n%s", strings.Join(less, "\n"))
+	}
+}
+
+// leaks gives what is there that was not when the test began, and the other way
+// round, once the kernel has had its time. No Process may be under way.
+func (h *Host) leaks(grace time.Duration) (more, less []string) {
+	for end := time.Now().Add(grace); ; time.Sleep(5 * time.Millisecond) {
+		reap()
+		now := h.snapshot()
+		more, less = now.minus(h.shared.before), h.shared.before.minus(now)
+		if len(more)+len(less) == 0 || time.Now().After(end) {
+			return more, less
+		}
+	}
+}
+
+// reap waits for children that have ended. To be called when no Process is under
+// way, since it takes these, too.
+func reap() {
+	for _, pid := range children(os.Getpid()) {
+		if status(pid) == "Z" {
+			var ws unix.WaitStatus
+			unix.Wait4(pid, &ws, unix.WNOHANG, nil)
+		}
+	}
+}
+
+// processes lists our descendants. A container's are among them since this
+// process is a subreaper.
+func processes() []string {
+	var list []string
+	var add func(pid int)
+	add = func(pid int) {
+		for _, c := range children(pid) {
+			cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", c)) // may be gone
+			list = append(list, fmt.Sprintf("%d (%s) %q", c, status(c), strings.ReplaceAll(string(cmdline), "\x00", " ")))
+			add(c)
+		}
+	}
+	add(os.Getpid())
+	return list
+}
+
+// children lists the children of all threads of a process.
+func children(pid int) []int {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid)) // the pattern is fine
+	var list []int
+	for _, f := range files {
+		data, _ := os.ReadFile(f) // the thread may be gone
+		for field := range strings.FieldsSeq(string(data)) {
+			if n, err := strconv.Atoi(field); err == nil {
+				list = append(list, n)
+			}
+		}
+	}
+	return list
+}
+
+// status is the letter of a process's state in proc_pid_stat(5).
+func status(pid int) string {
+	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)) // may be gone
+	_, rest, _ := strings.Cut(string(data), ") ")
+	letter, _, _ := strings.Cut(rest, " ")
+	return letter
+}
+
+// cgroups lists all that have this test's name in theirs.
+func (h *Host) cgroups() []string {
+	var list []string
+	filepath.WalkDir(cgroupRoot, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && strings.Contains(d.Name(), filepath.Base(h.Dir)) {
+			list = append(list, path)
+		}
+		return nil // what is gone is not left
+	})
+	return list
+}
+
+// temporary lists what looks like a runtime's own in a directory for all.
+func (h *Host) temporary(dir string) []string {
+	return slices.DeleteFunc(entries(dir), func(name string) bool {
+		if strings.Contains(name, "tongs-e2e-") || strings.Contains(name, "tongs-tools-") {
+			return true // a test's own
+		}
+		return !strings.Contains(name, "tongs") && !strings.Contains(name, "runc")
+	})
+}
+
+// names lists a tree with paths relative to it, or nothing if it is not there.
+func names(dir string) []string {
+	var list []string
+	filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if rel, _ := filepath.Rel(dir, path); err == nil && rel != "." {
+			list = append(list, rel)
+		}
+		if err != nil {
+			return fs.SkipDir
+		}
+		return nil
+	})
+	return list
+}
+
+// entries lists a directory.
+func entries(dir string) []string {
+	list, _ := os.ReadDir(dir) // as names
+	var names []string
+	for _, e := range list {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+func lines(file string) []string {
+	data, _ := os.ReadFile(file) // an empty list differs from the other one
+	return strings.Split(strings.TrimSpace(string(data)), "\n")
+}
+
+// sweep ends and removes what a failed test has left, so that the next one does
+// not suffer.
+func (h *Host) sweep() {
+	for _, p := range h.shared.programs {
+		entries, _ := os.ReadDir(p.root) // may not exist
+		for _, e := range entries {
+			p.Run("delete", "--force", e.Name())
+		}
+	}
+	for range 100 {
+		list := children(os.Getpid())
+		for _, pid := range list {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+		reap()
+		if len(list) == 0 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	list := h.cgroups()
+	slices.Reverse(list) // children first
+	for _, dir := range list {
+		os.Remove(dir)
+	}
+}
+
+// removeDir removes the test's directory, unless something is mounted in it: what
+// is mounted may be the machine's.
+func (h *Host) removeDir() {
+	h.t.Helper()
+	for _, line := range lines("/proc/thread-self/mountinfo") {
+		if strings.Contains(line, " "+h.Dir) {
+			h.t.Errorf("%q is kept, since something is mounted there: %s", h.Dir, line)
+			return
+		}
+	}
+	if err := os.RemoveAll(h.Dir); err != nil {
+		h.t.Errorf("cannot remove the test's directory: %v", err)
+	}
+}

@@ -1,0 +1,93 @@
+package linuxtest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// tools are the programs that the tests of one package share.
+type tools struct {
+	dir     string
+	tongs   string
+	inside  string // looks around in a container and prints JSON
+	busybox string
+}
+
+// built makes the tools at the first use.
+var built = sync.OnceValues(build)
+
+// Main is the TestMain of a package that uses Host.
+func Main(m *testing.M) {
+	// Containers whose runtime has exited become our children: so they can be
+	// told from everybody else's, and waited for.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		fmt.Fprintf(os.Stderr, "cannot become subreaper: %v\n", err)
+		os.Exit(1)
+	}
+	unix.Umask(0o022)
+	code := m.Run()
+	if t, err := built(); err == nil {
+		os.RemoveAll(t.dir)
+	}
+	os.Exit(code)
+}
+
+func build() (*tools, error) {
+	dir, err := os.MkdirTemp("", "tongs-tools-")
+	if err != nil {
+		return nil, err
+	}
+	t := &tools{dir: dir, tongs: filepath.Join(dir, "tongs"), inside: filepath.Join(dir, "inside")}
+	if err = os.Chmod(dir, 0o755); err == nil {
+		err = t.build()
+	}
+	if err != nil {
+		os.RemoveAll(dir)
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *tools) build() error {
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		return fmt.Errorf("cannot find the module: %v", err)
+	}
+	module := strings.TrimSpace(string(out))
+	for target, pkg := range map[string]string{t.tongs: "./cmd/tongs", t.inside: "./test/inside"} {
+		cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", target, pkg)
+		cmd.Dir = module
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("cannot build %s: %v\n%s", pkg, err, out)
+		}
+	}
+	if t.busybox, err = lookPath("busybox"); err != nil {
+		return fmt.Errorf("cannot make a root file system without busybox (Debian: busybox-static): %v", err)
+	}
+	// A copy, on the file system of the bundles, which link to it.
+	data, err := os.ReadFile(t.busybox)
+	if err != nil {
+		return err
+	}
+	t.busybox = filepath.Join(t.dir, "busybox")
+	return os.WriteFile(t.busybox, data, 0o755)
+}
+
+// lookPath knows the directories that an ordinary user's PATH lacks.
+func lookPath(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	for _, dir := range []string{"/usr/sbin", "/sbin", "/usr/local/sbin"} {
+		if err != nil {
+			path, err = exec.LookPath(filepath.Join(dir, name))
+		}
+	}
+	return path, err
+}

@@ -1,0 +1,50 @@
+package linuxtest
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+const cgroupRoot = "/sys/fs/cgroup"
+
+// view is a cgroup file system as a test wants to see it.
+type view struct {
+	name string
+	v2   bool
+	made bool // not the machine's own
+}
+
+// views lists what the machine can give, its own first.
+func views() []view {
+	var st unix.Statfs_t
+	if err := unix.Statfs(cgroupRoot, &st); err == nil && st.Type == unix.CGROUP2_SUPER_MAGIC {
+		return []view{{name: "v2", v2: true}}
+	}
+	return []view{{name: "v1"}, {name: "v2", v2: true, made: true}}
+}
+
+// enter moves the calling thread into a new mount namespace, from which nothing
+// propagates to the machine's, with this view and an empty /dev/shm.
+func (v view) enter() error {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("cannot make a mount namespace: %v", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("cannot make mounts private: %v", err)
+	}
+	if err := unix.Mount("shm", "/dev/shm", "tmpfs", 0, "size=64m"); err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("cannot mount on /dev/shm: %v", err)
+	}
+	if !v.made {
+		return nil
+	}
+	if err := unix.Unmount(cgroupRoot, unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("cannot take the v1 hierarchies away: %v", err)
+	}
+	if err := unix.Mount("none", cgroupRoot, "cgroup2", 0, ""); err != nil {
+		return fmt.Errorf("cannot mount cgroup v2: %v", err)
+	}
+	return nil
+}
