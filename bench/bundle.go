@@ -83,9 +83,10 @@ func (b *bench) choose(p *program) {
 	p.note = fmt.Sprintf(" (does not run: %s)", strings.TrimSpace(string(out)))
 }
 
-// at returns the arguments of a runtime before its command.
+// at returns the arguments of a runtime before its command. State lies in
+// memory for all of them, as it does below /run on a machine in use.
 func (b *bench) at(p program) []string {
-	return []string{p.path, "--root", b.dir + "/state-" + p.name}
+	return []string{p.path, "--root", b.dir + "/run/" + p.name}
 }
 
 // bundle returns the directory of the bundle that the program takes.

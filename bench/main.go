@@ -65,6 +65,14 @@ func run(rounds int, only []string, tongs string, peers []string) error {
 	}
 	defer os.RemoveAll(dir)
 	b := &bench{dir: dir, rounds: rounds}
+	state := dir + "/run"
+	if err := os.Mkdir(state, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", state, "tmpfs", 0, "mode=755"); err != nil {
+		return fmt.Errorf("cannot mount a tmpfs for state in the private view: %w", err)
+	}
+	defer unix.Unmount(state, unix.MNT_DETACH)
 	if err := b.build(tongs, peers); err != nil {
 		return err
 	}

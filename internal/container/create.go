@@ -176,8 +176,9 @@ func (c *creation) create(store *state.Store) (err error) {
 
 func (c *creation) onFailure(f func()) { c.undo = append(c.undo, f) }
 
-// start starts the container's process in its namespaces and its cgroup. It
-// has executed nothing when start returns.
+// start starts the container's process in its PID namespace and its cgroup. It
+// has executed nothing when start returns; the other namespaces are the first
+// thing that it makes.
 func (c *creation) start() error {
 	cgroupFD, err := c.group.FD()
 	if err != nil {
