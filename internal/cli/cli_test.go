@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"tongs/internal/container"
@@ -83,13 +82,13 @@ func TestFlags(t *testing.T) {
 			continue
 		}
 		var got []string
-		c.flagSet(new(options)).VisitAll(func(f *pflag.Flag) {
+		for _, f := range c.flagSet(new(options)).list {
 			s := "--" + f.Name
-			if f.Shorthand != "" {
-				s += " -" + f.Shorthand
+			if f.short != "" {
+				s += " -" + f.short
 			}
 			got = append(got, s)
-		})
+		}
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: got %v, want %v", name, got, want)
 		}
@@ -125,8 +124,8 @@ func TestErrors(t *testing.T) {
 		want string
 	}{
 		{[]string{"bogus"}, `tongs: unknown command "bogus"`},
-		{[]string{"--bogus"}, "tongs: unknown flag: --bogus"},
-		{[]string{"state", "--bogus"}, "tongs: state: unknown flag: --bogus"},
+		{[]string{"--bogus"}, "tongs: flag provided but not defined: -bogus"},
+		{[]string{"state", "--bogus"}, "tongs: state: flag provided but not defined: -bogus"},
 		{[]string{"state"}, `tongs: "state" requires exactly 1 argument(s)`},
 		{[]string{"state", "a", "b"}, `tongs: "state" requires exactly 1 argument(s)`},
 		{[]string{"kill"}, `tongs: "kill" requires a minimum of 1 argument(s)`},

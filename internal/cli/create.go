@@ -3,8 +3,6 @@ package cli
 import (
 	"fmt"
 
-	"github.com/spf13/pflag"
-
 	"tongs/internal/container"
 )
 
@@ -21,14 +19,14 @@ func createCommand() command {
 }
 
 // createFlags are those that run has, too.
-func createFlags(fs *pflag.FlagSet, o *options) {
-	fs.StringVarP(&o.bundle, "bundle", "b", "", "`DIR` of config.json (default: where we are)")
-	fs.StringVar(&o.consoleSocket, "console-socket", "", "send the terminal's master to this AF_UNIX `PATH`")
-	fs.StringVar(&o.pidfdSocket, "pidfd-socket", "", "send a pidfd of the process to this AF_UNIX `PATH`")
-	fs.StringVar(&o.pidFile, "pid-file", "", "write the process id to `FILE`")
-	fs.BoolVar(&o.noPivot, "no-pivot", false, "no pivot_root: for a root on a ramdisk")
-	fs.BoolVar(&o.noNewKeyring, "no-new-keyring", false, "keep the caller's session keyring")
-	fs.IntVar(&o.preserveFDs, "preserve-fds", 0, "pass `N` descriptors from 3 on to the container")
+func createFlags(fs *flagSet, o *options) {
+	fs.stringVar(&o.bundle, "bundle", "b", "", "`DIR` of config.json (default: where we are)")
+	fs.stringVar(&o.consoleSocket, "console-socket", "", "", "send the terminal's master to this AF_UNIX `PATH`")
+	fs.stringVar(&o.pidfdSocket, "pidfd-socket", "", "", "send a pidfd of the process to this AF_UNIX `PATH`")
+	fs.stringVar(&o.pidFile, "pid-file", "", "", "write the process id to `FILE`")
+	fs.boolVar(&o.noPivot, "no-pivot", "", "no pivot_root: for a root on a ramdisk")
+	fs.boolVar(&o.noNewKeyring, "no-new-keyring", "", "keep the caller's session keyring")
+	fs.intVar(&o.preserveFDs, "preserve-fds", 0, "pass `N` descriptors from 3 on to the container")
 }
 
 func runCreate(a *app, o *options, args []string) (int, error) {

@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"github.com/spf13/pflag"
-
 	"tongs/internal/container"
 )
 
@@ -12,8 +10,8 @@ func deleteCommand() command {
 		args:  "ID",
 		short: "remove a container and all that was made for it",
 		about: "example: tongs delete --force web1\n",
-		flags: func(fs *pflag.FlagSet, o *options) {
-			fs.BoolVarP(&o.force, "force", "f", false, "kill what runs; a missing one is no error")
+		flags: func(fs *flagSet, o *options) {
+			fs.boolVar(&o.force, "force", "f", "kill what runs; a missing one is no error")
 		},
 		min: 1, max: 1,
 		run: runDelete,

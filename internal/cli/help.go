@@ -1,13 +1,13 @@
 package cli
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"runtime"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"github.com/spf13/pflag"
 )
 
 // specVersion is the specification that tongs follows.
@@ -17,7 +17,7 @@ func goVersion() string { return runtime.Version() }
 
 // printHelp writes the list of commands and the global flags. It fits on a
 // terminal of 80 by 24.
-func printHelp(fs *pflag.FlagSet) {
+func printHelp(fs *flagSet) {
 	var b strings.Builder
 	b.WriteString("tongs runs containers from bundles (config.json and a root file system).\n")
 	b.WriteString("\nusage: tongs [global flags] command [flags] [arguments]\n")
@@ -30,7 +30,7 @@ func printHelp(fs *pflag.FlagSet) {
 	os.Stdout.WriteString(b.String())
 }
 
-func (c *command) printHelp(fs *pflag.FlagSet) {
+func (c *command) printHelp(fs *flagSet) {
 	var b strings.Builder
 	b.WriteString("tongs " + c.name + ": " + c.short + "\n\nusage: tongs " + c.name)
 	flags := flagLines(fs)
@@ -49,27 +49,27 @@ func (c *command) printHelp(fs *pflag.FlagSet) {
 
 // flagLines gives one line per flag. The library's own listing shows the type
 // of each value, which says less than a name, and wraps.
-func flagLines(fs *pflag.FlagSet) string {
+func flagLines(fs *flagSet) string {
 	var b strings.Builder
-	fs.VisitAll(func(f *pflag.Flag) {
-		if f.Hidden {
-			return
+	for _, f := range fs.list {
+		if f.hidden {
+			continue
 		}
 		short := "    "
-		if f.Shorthand != "" {
-			short = "-" + f.Shorthand + ", "
+		if f.short != "" {
+			short = "-" + f.short + ", "
 		}
-		value, usage := pflag.UnquoteUsage(f)
-		if f.Value.Type() == "bool" {
+		value, usage := flag.UnquoteUsage(f.Flag)
+		if f.plain {
 			value = ""
 		}
 		fmt.Fprintf(&b, "  %s--%-22s %s\n", short, strings.TrimSpace(f.Name+" "+value), usage)
-	})
+	}
 	return b.String()
 }
 
 // help is the command of that name.
-func help(global *pflag.FlagSet, args []string) (int, error) {
+func help(global *flagSet, args []string) (int, error) {
 	if len(args) == 0 {
 		printHelp(global)
 		return exitOK, nil

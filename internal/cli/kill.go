@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"tongs/internal/container"
@@ -18,11 +17,11 @@ func killCommand() command {
 		args:  "ID [SIGNAL]",
 		short: "send a signal to the first process of a container",
 		about: "SIGNAL is a number or a name such as KILL or SIGKILL; the default is TERM.\n\nexample: tongs kill web1 HUP\n",
-		flags: func(fs *pflag.FlagSet, o *options) {
-			fs.BoolVarP(&o.all, "all", "a", false, "")
+		flags: func(fs *flagSet, o *options) {
+			fs.boolVar(&o.all, "all", "a", "")
 			// runc kept the flag for its callers (containerd passes it) and
 			// reduced it to this: a container that has ended is no error.
-			fs.Lookup("all").Hidden = true
+			fs.hide()
 		},
 		min: 1, max: 2,
 		run: runKill,

@@ -10,8 +10,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/spf13/pflag"
-
 	"tongs/internal/container"
 )
 
@@ -20,9 +18,9 @@ func listCommand() command {
 		name:  "list",
 		short: "list the containers below --root",
 		about: "example: tongs list -q\n",
-		flags: func(fs *pflag.FlagSet, o *options) {
-			fs.StringVarP(&o.format, "format", "f", "table", "`FORMAT` of the list: table (default) or json")
-			fs.BoolVarP(&o.quiet, "quiet", "q", false, "print only the names")
+		flags: func(fs *flagSet, o *options) {
+			fs.stringVar(&o.format, "format", "f", "table", "`FORMAT` of the list: table (default) or json")
+			fs.boolVar(&o.quiet, "quiet", "q", "print only the names")
 		},
 		run: runList,
 	}

@@ -9,12 +9,12 @@ package cli
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"strconv"
-	"strings"
 
-	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"tongs/internal/state"
 )
@@ -31,7 +31,7 @@ type command struct {
 	args  string // after the flags, in the usage line
 	short string // one line for the list of commands
 	about string // further lines of the command's own help
-	flags func(*pflag.FlagSet, *options)
+	flags func(*flagSet, *options)
 	min   int // number of arguments
 	max   int
 	run   func(*app, *options, []string) (int, error)
@@ -90,21 +90,22 @@ func Main(args []string, version, commit string) int {
 
 func (a *app) dispatch(args []string, version, commit string) (int, error) {
 	fs := newFlagSet("tongs")
-	fs.StringVar(&a.root, "root", "", "keep state below `DIR` (default: /run/tongs)")
-	fs.StringVar(&a.logFile, "log", "", "append messages to `FILE` instead of standard error")
-	fs.StringVar(&a.logFormat, "log-format", "text", "format of messages: `text` or json")
-	fs.BoolVar(&a.debug, "debug", false, "log more")
-	fs.BoolVar(&a.systemdCgroup, "systemd-cgroup", false, "let systemd make the cgroups")
-	fs.StringVar(&a.rootless, "rootless", "auto", "go without forbidden cgroups: `true`, false or auto")
-	showVersion := fs.BoolP("version", "v", false, "print the version")
+	fs.stringVar(&a.root, "root", "", "", "keep state below `DIR` (default: /run/tongs)")
+	fs.stringVar(&a.logFile, "log", "", "", "append messages to `FILE` instead of standard error")
+	fs.stringVar(&a.logFormat, "log-format", "", "text", "format of messages: `text` or json")
+	fs.boolVar(&a.debug, "debug", "", "log more")
+	fs.boolVar(&a.systemdCgroup, "systemd-cgroup", "", "let systemd make the cgroups")
+	fs.stringVar(&a.rootless, "rootless", "", "auto", "go without forbidden cgroups: `true`, false or auto")
+	var showVersion bool
+	fs.boolVar(&showVersion, "version", "v", "print the version")
 	err := fs.Parse(args)
 	switch {
-	case errors.Is(err, pflag.ErrHelp) || err == nil && fs.NArg() == 0 && !*showVersion:
+	case errors.Is(err, flag.ErrHelp) || err == nil && fs.NArg() == 0 && !showVersion:
 		printHelp(fs)
 		return exitOK, nil
 	case err != nil:
 		return exitFailure, fmt.Errorf("tongs: %v", err)
-	case *showVersion:
+	case showVersion:
 		return printVersion(version, commit), nil
 	}
 	if err := a.checkGlobals(); err != nil {
@@ -125,7 +126,7 @@ func (a *app) runCommand(cmd *command, args []string) (int, error) {
 	o := new(options)
 	fs := cmd.flagSet(o)
 	err := fs.Parse(args)
-	if errors.Is(err, pflag.ErrHelp) {
+	if errors.Is(err, flag.ErrHelp) {
 		cmd.printHelp(fs)
 		return exitOK, nil
 	}
@@ -171,17 +172,7 @@ func (a *app) store() (*state.Store, error) {
 	return state.Open(root)
 }
 
-// newFlagSet makes a set whose flags must precede the arguments, as with runc:
-// what follows belongs to the command. It prints nothing by itself.
-func newFlagSet(name string) *pflag.FlagSet {
-	fs := pflag.NewFlagSet(name, pflag.ContinueOnError)
-	fs.SetInterspersed(false)
-	fs.Usage = func() {}
-	fs.SortFlags = false
-	return fs
-}
-
-func (c *command) flagSet(o *options) *pflag.FlagSet {
+func (c *command) flagSet(o *options) *flagSet {
 	fs := newFlagSet(c.name)
 	if c.flags != nil {
 		c.flags(fs, o)
@@ -213,12 +204,8 @@ func find(name string) *command {
 // printVersion writes the lines of runc --version without its libraries. Old
 // clients of containerd want three lines and the first two words of the first.
 func printVersion(version, commit string) int {
-	var b strings.Builder
-	b.WriteString("tongs version " + version + "\n")
-	b.WriteString("commit: " + commit + "\n")
-	b.WriteString("spec: " + specVersion() + "\n")
-	b.WriteString("go: " + goVersion() + "\n")
-	if _, err := os.Stdout.WriteString(b.String()); err != nil {
+	text := "tongs version " + version + "\ncommit: " + commit + "\nspec: " + specVersion() + "\ngo: " + goVersion() + "\n"
+	if _, err := unix.Write(1, []byte(text)); err != nil {
 		return exitFailure
 	}
 	return exitOK

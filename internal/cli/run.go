@@ -3,8 +3,6 @@ package cli
 import (
 	"fmt"
 
-	"github.com/spf13/pflag"
-
 	"tongs/internal/container"
 )
 
@@ -14,11 +12,11 @@ func runCommand() command {
 		args:  "ID",
 		short: "make a container, start it and wait for its end",
 		about: "The exit status is the program's, or 128 plus the signal that ended it.\n\nexample: tongs run -b /bundles/web web1\n",
-		flags: func(fs *pflag.FlagSet, o *options) {
+		flags: func(fs *flagSet, o *options) {
 			createFlags(fs, o)
-			fs.BoolVarP(&o.detach, "detach", "d", false, "return when the container has started")
-			fs.BoolVar(&o.keep, "keep", false, "keep the container when it has stopped")
-			fs.BoolVar(&o.noSubreaper, "no-subreaper", false, "do not reap orphans of the container")
+			fs.boolVar(&o.detach, "detach", "d", "return when the container has started")
+			fs.boolVar(&o.keep, "keep", "", "keep the container when it has stopped")
+			fs.boolVar(&o.noSubreaper, "no-subreaper", "", "do not reap orphans of the container")
 		},
 		min: 1, max: 1,
 		run: runRun,

@@ -8,8 +8,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/spf13/pflag"
-
 	"tongs/internal/bundle"
 )
 
@@ -20,9 +18,9 @@ func specCommand() command {
 		name:  "spec",
 		short: "write an example config.json",
 		about: "The example runs a shell from the directory rootfs.\n\nexample: tongs spec --rootless\n",
-		flags: func(fs *pflag.FlagSet, o *options) {
-			fs.StringVarP(&o.bundle, "bundle", "b", "", "`DIR` to write to (default: where we are)")
-			fs.BoolVar(&o.rootless, "rootless", false, "for a user without privileges")
+		flags: func(fs *flagSet, o *options) {
+			fs.stringVar(&o.bundle, "bundle", "b", "", "`DIR` to write to (default: where we are)")
+			fs.boolVar(&o.rootless, "rootless", "", "for a user without privileges")
 		},
 		run: runSpec,
 	}

@@ -69,13 +69,19 @@ func destroy(d *state.Dir, st *state.State) error {
 	if err != nil {
 		return err
 	}
-	if same { // else the paths may by now belong to others
-		if err := endProcesses(st); err != nil {
-			return err
-		}
-		if err := removeCgroup(st); err != nil {
-			return err
-		}
+	if !same { // the paths may by now belong to others
+		return d.Remove()
+	}
+	return destroyNow(d, st)
+}
+
+// destroyNow is destroy for a state of this boot.
+func destroyNow(d *state.Dir, st *state.State) error {
+	if err := endProcesses(st); err != nil {
+		return err
+	}
+	if err := removeCgroup(st); err != nil {
+		return err
 	}
 	return d.Remove()
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -53,8 +54,11 @@ func Run(store *state.Store, o CreateOptions, r RunOptions) (int, error) {
 // deleteOwn removes the container at the end of run. The program's exit status,
 // or what went wrong before, is worth more to the caller than an error here.
 func deleteOwn(init *Init, warn func(string)) {
-	err := deleteDir(init.Dir, true, warn)
-	init.Dir.Unlock()
+	err := init.Dir.Lock()
+	if err == nil {
+		err = destroyNow(init.Dir, init.st)
+		init.Dir.Unlock()
+	}
 	if err != nil && !errors.Is(err, state.ErrNotExist) { // somebody else deleted it
 		warn(fmt.Sprintf("cannot delete the container: %v", err))
 	}
@@ -134,19 +138,27 @@ func rare() []os.Signal {
 	return list
 }
 
+// rareDelay is how old a container is when the rare signals are caught. Each
+// costs two switches of threads, together more than a millisecond of both CPUs,
+// while a container of short life wants to run and end. Before that a rare
+// signal does to us what it does to any program.
+const rareDelay = 10 * time.Millisecond
+
 // forward runs as long as we do; what cannot be delivered comes too late.
 func (s *signals) forward(pidfd int, tty *console.Session) {
-	signal.Notify(s.c, rare()...)
-	for next := range s.c {
-		sig := next.(unix.Signal)
-		if sig == unix.SIGWINCH {
-			if tty != nil {
-				// The next change of size corrects a failure.
-				_ = tty.Resize()
+	late := time.After(rareDelay)
+	for {
+		select {
+		case <-late:
+			signal.Notify(s.c, rare()...)
+		case next := <-s.c:
+			sig := next.(unix.Signal)
+			if sig != unix.SIGWINCH {
+				_ = unix.PidfdSendSignal(pidfd, sig, nil, 0)
+			} else if tty != nil {
+				_ = tty.Resize() // the next change of size corrects a failure
 			}
-			continue
 		}
-		_ = unix.PidfdSendSignal(pidfd, sig, nil, 0)
 	}
 }
 

@@ -180,13 +180,13 @@ func TestImportsPointDown(t *testing.T) {
 // belong into it.
 func heavy() []string {
 	return []string{"net/http", "text/template", "html/template", "regexp", "encoding/gob", "encoding/xml", "testing", "go/ast", "plugin", "expvar",
-		"os/user", "os/exec", "net", "flag", "log"}
+		"os/user", "os/exec", "net", "log"}
 }
 
 // pays lists heavy packages that the program has all the same.
 func pays() map[string]string {
 	const cgroups = "the cgroups module and the systemd client below it"
-	return map[string]string{"net": cgroups, "os/exec": cgroups, "os/user": cgroups, "flag": "pflag", "log": cgroups}
+	return map[string]string{"net": cgroups, "os/exec": cgroups, "os/user": cgroups, "log": cgroups}
 }
 
 func TestProgramIsLight(t *testing.T) {

@@ -1,0 +1,57 @@
+package cli
+
+import (
+	"flag"
+	"io"
+)
+
+// flagSet is the standard library's, which runc's command line is built on as
+// well: one or two dashes, --flag=value, flags before arguments. A flag may
+// have a short name besides. It prints nothing by itself.
+type flagSet struct {
+	*flag.FlagSet
+	list []option
+}
+
+// option is a flag as the help shows it.
+type option struct {
+	*flag.Flag
+	short  string
+	hidden bool
+	plain  bool // takes no value
+}
+
+func newFlagSet(name string) *flagSet {
+	f := &flagSet{FlagSet: flag.NewFlagSet(name, flag.ContinueOnError)}
+	f.SetOutput(io.Discard)
+	f.Usage = func() {}
+	return f
+}
+
+func (f *flagSet) stringVar(p *string, long, short, value, usage string) {
+	f.StringVar(p, long, value, usage)
+	if short != "" {
+		f.StringVar(p, short, value, usage)
+	}
+	f.add(long, short, false)
+}
+
+func (f *flagSet) boolVar(p *bool, long, short, usage string) {
+	f.BoolVar(p, long, false, usage)
+	if short != "" {
+		f.BoolVar(p, short, false, usage)
+	}
+	f.add(long, short, true)
+}
+
+func (f *flagSet) intVar(p *int, long string, value int, usage string) {
+	f.IntVar(p, long, value, usage)
+	f.add(long, "", false)
+}
+
+func (f *flagSet) add(long, short string, plain bool) {
+	f.list = append(f.list, option{Flag: f.Lookup(long), short: short, plain: plain})
+}
+
+// hide leaves the flag that was added last out of the help.
+func (f *flagSet) hide() { f.list[len(f.list)-1].hidden = true }
