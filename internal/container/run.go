@@ -142,7 +142,7 @@ func rare() []os.Signal {
 // costs two switches of threads, together more than a millisecond of both CPUs,
 // while a container of short life wants to run and end. Before that a rare
 // signal does to us what it does to any program.
-const rareDelay = 10 * time.Millisecond
+const rareDelay = 3 * time.Millisecond
 
 // forward runs as long as we do; what cannot be delivered comes too late.
 func (s *signals) forward(pidfd int, tty *console.Session) {
