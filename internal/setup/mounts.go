@@ -2,6 +2,7 @@ package setup
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -91,15 +92,23 @@ func (e *Env) addMount(m *mount) error {
 	if m.fstype == "cgroup" {
 		return e.addCgroupV1(m)
 	}
-	if err := e.build(m); err != nil {
-		return err
-	}
-	if m.fstype == "proc" && !e.proc.Valid() {
-		e.proc = m.h
+	if m.opt.bind { // before the destination: it must be of the source's kind
+		if err := e.buildBind(m); err != nil {
+			return err
+		}
 	}
 	place, err := e.destination(m)
 	if err != nil {
 		return err
+	}
+	if !m.opt.bind {
+		e.takeMode(m, place)
+		if err := e.build(m); err != nil {
+			return err
+		}
+	}
+	if m.fstype == "proc" && !e.proc.Valid() {
+		e.proc = m.h
 	}
 	e.fill(m)
 	e.attach(m, place)
@@ -132,9 +141,6 @@ func (e *Env) attach(m *mount, place *rootfs.Place) {
 
 // build makes the detached mount.
 func (e *Env) build(m *mount) error {
-	if m.opt.bind {
-		return e.buildBind(m)
-	}
 	if m.fstype == "" || m.fstype == "none" {
 		return fmt.Errorf("%s.type: required unless the options have bind or rbind", m.field)
 	}
@@ -162,6 +168,21 @@ func (e *Env) build(m *mount) error {
 	m.h = e.B.Fsmount(fs, set, m.path)
 	e.B.Close(fs)
 	return nil
+}
+
+// takeMode gives a tmpfs the permissions of the directory that it covers,
+// unless its options have some or the directory was made for it: images come
+// with a /tmp of mode 1777 or a /run of mode 0755, and runc keeps them.
+func (e *Env) takeMode(m *mount, place *rootfs.Place) {
+	if m.fstype != "tmpfs" || m.made || m.place.Missing() {
+		return
+	}
+	for _, o := range m.opt.super {
+		if strings.HasPrefix(o, "mode=") {
+			return
+		}
+	}
+	m.opt.super = append(m.opt.super, "mode="+strconv.FormatUint(uint64(place.Stat.Mode()&0o7777), 8))
 }
 
 // buildBind sets the attributes that the options name on the detached copy
