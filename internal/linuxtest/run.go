@@ -219,3 +219,9 @@ func (p *Process) Output() string {
 	p.result.Reread()
 	return p.result.Stdout
 }
+
+// Argv is what a call of the runtime with these arguments consists of, for tests
+// that start it themselves.
+func (h *Host) Argv(args ...string) []string {
+	return append([]string{h.program, "--root", h.root}, args...)
+}

@@ -3,6 +3,7 @@ package linuxtest
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,7 +27,7 @@ func views() []view {
 }
 
 // enter moves the calling thread into a new mount namespace, from which nothing
-// propagates to the machine's, with this view and an empty /dev/shm.
+// propagates to the machine's, with this view and an empty /dev/shm and /var/tmp.
 func (v view) enter() error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("cannot make a mount namespace: %v", err)
@@ -34,8 +35,13 @@ func (v view) enter() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("cannot make mounts private: %v", err)
 	}
-	if err := unix.Mount("shm", "/dev/shm", "tmpfs", 0, "size=64m"); err != nil && !os.IsNotExist(err) {
-		return fmt.Errorf("cannot mount on /dev/shm: %v", err)
+	for _, dir := range []string{"/dev/shm", "/var/tmp"} {
+		if strings.HasPrefix(os.TempDir(), dir) {
+			continue // the bundles are there
+		}
+		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64m"); err != nil && err != unix.ENOENT {
+			return fmt.Errorf("cannot mount on %s: %v", dir, err)
+		}
 	}
 	if !v.made {
 		return nil

@@ -1,0 +1,140 @@
+package lifecycle
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"tongs/internal/linuxtest"
+)
+
+// states are those in which a command can meet a container.
+func states() []string { return []string{"missing", "created", "running", "stopped", "paused"} }
+
+// commands are those that take a container; ID stands for its name.
+func commands() []string {
+	return []string{"start ID", "state ID", "kill ID", "kill ID KILL", "kill --all ID KILL", "kill ID 0", "delete ID", "delete --force ID",
+		"create --bundle BUNDLE ID", "run --bundle BUNDLE ID"}
+}
+
+// answer is how a runtime reacts.
+type answer struct {
+	status int
+	text   string // of the last error, with runc's name replaced
+	after  string // status of the container afterwards, or "missing"
+}
+
+// differences from Debian's runc 1.1.5, by "command in state": what tongs does,
+// and why. docs/differences.md tells users.
+func differences() map[string]struct {
+	answer
+	reason string
+} {
+	type difference = struct {
+		answer
+		reason string
+	}
+	return map[string]difference{
+		"kill ID in created": {answer{after: "created"},
+			"the waiting process handles no signal, as a first process of its namespace that is C; runc's is a Go program, which does"},
+	}
+}
+
+// TestCommandsInStates asks each command in each state of both runtimes.
+func TestCommandsInStates(t *testing.T) {
+	linuxtest.Each(t, func(t *testing.T, h *linuxtest.Host) {
+		runc := h.With("runc")
+		seen := 0
+		for _, state := range states() {
+			for _, command := range commands() {
+				got, want := ask(t, h, command, state), ask(t, runc, command, state)
+				name := command + " in " + state
+				if d, ok := differences()[name]; ok {
+					seen++
+					if got == want {
+						t.Errorf("%s: no difference any more", name)
+					}
+					want = d.answer
+				}
+				if got != want {
+					t.Errorf("%s:\ngot  %+v\nwant %+v", name, got, want)
+				}
+			}
+		}
+		if seen != len(differences()) {
+			t.Errorf("%d of %d differences are about nothing", len(differences())-seen, len(differences()))
+		}
+	})
+}
+
+// ask makes a container, gives the command and removes the container.
+func ask(t *testing.T, h *linuxtest.Host, command, state string) answer {
+	t.Helper()
+	id, bundle := h.ID("a"), h.Bundle(forever)
+	pid := 0
+	if state != "missing" {
+		h.Must("create", "--bundle", bundle, id)
+		st, _ := h.State(id)
+		pid = st.PID
+	}
+	switch state {
+	case "running", "paused":
+		h.Must("start", id)
+	case "stopped":
+		h.Must("kill", id, "KILL")
+		h.WaitFor(id, "stopped")
+	}
+	if state == "paused" {
+		h.Freeze(pid, true)
+	}
+	log := filepath.Join(h.Dir, "log.json")
+	args := append([]string{"--log", log, "--log-format", "json"}, strings.Fields(command)...)
+	for i, a := range args {
+		args[i] = strings.NewReplacer("ID", id, "BUNDLE", bundle).Replace(a)
+	}
+	if command == "run --bundle BUNDLE ID" && state == "missing" {
+		h.WriteConfig(bundle, linuxtest.Spec(linuxtest.Shell("exit 9")))
+	}
+	r := h.Run(args...)
+	a := answer{status: r.Status, text: lastError(t, log)}
+	os.Remove(log) // may not exist
+
+	settles := time.Now()
+	if strings.HasPrefix(command, "kill") && a.status == 0 {
+		settles = settles.Add(200 * time.Millisecond) // what dies of it has died by then
+	}
+	linuxtest.Until(func() bool {
+		st, ok := h.State(id)
+		if a.after = st.Status; !ok {
+			a.after = "missing"
+		}
+		return a.after == "stopped" || !time.Now().Before(settles)
+	})
+	h.Must("delete", "--force", id)
+	return a
+}
+
+// lastError finds the error of a JSON log as containerd does: the last record
+// whose level is "error".
+func lastError(t *testing.T, log string) string {
+	t.Helper()
+	data, err := os.ReadFile(log)
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	last := ""
+	for d := json.NewDecoder(bytes.NewReader(data)); d.More(); {
+		var record struct{ Level, Msg string }
+		if err := d.Decode(&record); err != nil {
+			t.Fatalf("%v in %q", err, data)
+		}
+		if record.Level == "error" {
+			last = record.Msg
+		}
+	}
+	return strings.ReplaceAll(last, "runc", "tongs")
+}

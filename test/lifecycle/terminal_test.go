@@ -1,0 +1,168 @@
+package lifecycle
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"tongs/internal/linuxtest"
+)
+
+// readUntil reads a terminal's master until the text has come or nobody has the
+// other side open.
+func readUntil(t *testing.T, master *os.File, text string) string {
+	t.Helper()
+	var all bytes.Buffer
+	buf := make([]byte, 4096)
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+		fds := []unix.PollFd{{Fd: int32(master.Fd()), Events: unix.POLLIN}}
+		if n, err := unix.Poll(fds, 100); n == 0 || err != nil {
+			continue
+		}
+		n, err := unix.Read(int(master.Fd()), buf)
+		all.Write(buf[:max(n, 0)])
+		if text != "" && strings.Contains(all.String(), text) || err != nil {
+			return all.String()
+		}
+	}
+	if text != "" {
+		t.Errorf("%q has not come, only %q", text, all.String())
+	}
+	return all.String()
+}
+
+func TestConsoleSocket(t *testing.T) {
+	h := linuxtest.One(t)
+	socket := h.Listen("console")
+	bundle := h.Bundle(linuxtest.Terminal, linuxtest.Shell("tty; stty size; read line; echo got $line; exec inside"), func(s *specs.Spec) {
+		s.Process.ConsoleSize = &specs.Box{Height: 33, Width: 77}
+	})
+	id := h.ID("a")
+	h.Must("create", "--console-socket", socket.Path, "--bundle", bundle, id)
+	name, master := socket.Receive()
+	defer master.Close()
+	if name != "/dev/pts/0" && name != "/dev/ptmx" {
+		t.Errorf("the socket's message is %q", name)
+	}
+	h.Must("start", id)
+	readUntil(t, master, "33 77\r\n")
+	if _, err := master.WriteString("hello\n"); err != nil {
+		t.Error(err)
+	}
+	out := strings.ReplaceAll(readUntil(t, master, ""), "\r\n", "\n")
+	if !strings.Contains(out, "got hello\n") {
+		t.Errorf("terminal shows %q", out)
+	}
+	r := h.Look(out[strings.Index(out, "{"):])
+	if r.Terminal != "136:0" || r.Size != "33 77" || r.Session != 1 || r.Group != 1 {
+		t.Errorf("controlling terminal %q, size %q, session %d, group %d", r.Terminal, r.Size, r.Session, r.Group)
+	}
+	h.WaitFor(id, "stopped")
+	h.Must("delete", id)
+}
+
+func TestPidfdSocket(t *testing.T) {
+	h := linuxtest.One(t)
+	socket := h.Listen("pidfd")
+	id := h.ID("a")
+	h.Must("create", "--pidfd-socket", socket.Path, "--bundle", h.Bundle(forever), id)
+	text, pidfd := socket.Receive()
+	defer pidfd.Close()
+	if text != "standard" {
+		t.Errorf("the socket's message is %q, want standard", text)
+	}
+	st, _ := h.State(id)
+	info, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", pidfd.Fd()))
+	if err != nil || !strings.Contains(string(info), fmt.Sprintf("\nPid:\t%d\n", st.PID)) {
+		t.Errorf("descriptor is not the pidfd of %d: %v\n%s", st.PID, err, info)
+	}
+	if err := unix.PidfdSendSignal(int(pidfd.Fd()), unix.SIGKILL, nil, 0); err != nil {
+		t.Errorf("cannot use the pidfd: %v", err)
+	}
+	h.WaitFor(id, "stopped")
+	h.Must("delete", id)
+}
+
+func TestForegroundTerminal(t *testing.T) {
+	h := linuxtest.One(t)
+	master, side := h.Terminal()
+	if err := unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 20, Col: 50}); err != nil {
+		t.Fatal(err)
+	}
+	before, err := unix.IoctlGetTermios(int(side.Fd()), unix.TCGETS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := "trap 'echo winch; stty size' WINCH; stty size; echo ready; until read line; do :; done; echo got $line; exit 5"
+	run := h.Start(linuxtest.Command{
+		Args:    []string{"run", "--bundle", h.Bundle(linuxtest.Terminal, linuxtest.Shell(script)), h.ID("a")},
+		Stdin:   side,
+		Out:     side,
+		Session: true,
+	})
+	if out := readUntil(t, master, "ready\r\n"); !strings.Contains(out, "20 50\r\n") {
+		t.Errorf("the container's terminal does not have the size of the caller's: %q", out)
+	}
+	if err := unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 30, Col: 60}); err != nil {
+		t.Fatal(err)
+	}
+	readUntil(t, master, "30 60\r\n")
+	if _, err := master.WriteString("hello\r"); err != nil {
+		t.Error(err)
+	}
+	out := readUntil(t, master, "got hello\r\n")
+	if n := strings.Count(out, "hello"); n != 2 {
+		t.Errorf("the input is echoed %d times, want once: %q", n-1, out)
+	}
+	if r := run.Wait(); r.Status != 5 {
+		t.Errorf("status %d, want 5", r.Status)
+	}
+	after, err := unix.IoctlGetTermios(int(side.Fd()), unix.TCGETS)
+	if err != nil || *after != *before {
+		t.Errorf("the terminal's modes are not restored: %+v, were %+v (%v)", after, before, err)
+	}
+}
+
+// ^C is the container's business: the terminal is raw, so no signal comes to
+// tongs.
+func TestForegroundTerminalInterrupt(t *testing.T) {
+	h := linuxtest.One(t)
+	master, side := h.Terminal()
+	script := "trap 'echo interrupted; exit 9' INT; echo ready; while :; do sleep 0.01; done"
+	run := h.Start(linuxtest.Command{
+		Args:  []string{"run", "--bundle", h.Bundle(linuxtest.Terminal, linuxtest.Shell(script)), h.ID("a")},
+		Stdin: side, Out: side, Session: true,
+	})
+	readUntil(t, master, "ready\r\n")
+	if _, err := master.WriteString("\x03"); err != nil {
+		t.Error(err)
+	}
+	readUntil(t, master, "interrupted\r\n")
+	if r := run.Wait(); r.Status != 9 {
+		t.Errorf("status %d, want 9", r.Status)
+	}
+}
+
+// A program that writes much and exits at once loses nothing.
+func TestForegroundTerminalKeepsLastOutput(t *testing.T) {
+	h := linuxtest.One(t)
+	master, side := h.Terminal()
+	script := "i=0; while [ $i -lt 2000 ]; do echo 0123456789012345678901234567890123456789; i=$((i+1)); done; echo end"
+	run := h.Start(linuxtest.Command{
+		Args:  []string{"run", "--bundle", h.Bundle(linuxtest.Terminal, linuxtest.Shell(script)), h.ID("a")},
+		Stdin: side, Out: side, Session: true,
+	})
+	if n := strings.Count(readUntil(t, master, "end\r\n"), "0123456789\r\n"); n != 2000 {
+		t.Errorf("%d lines have come, want 2000", n)
+	}
+	if r := run.Wait(); r.Status != 0 || r.Signal != syscall.Signal(0) {
+		t.Errorf("status %d, want 0", r.Status)
+	}
+}
