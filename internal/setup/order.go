@@ -42,7 +42,6 @@ func CreateOrder() []Step {
 		{"devices", []string{"linux.devices"}, makeDevices},
 		{"device links", nil, linkDevices},
 		{"pivot", nil, enterRoot}, // from here on no path of the host exists in the namespace
-		{"shared root", nil, shareRoot},
 		{"null for standard streams", nil, replaceNull},
 		{"console", []string{"process.terminal", "process.consoleSize"}, openConsole}, // from the container's own devpts
 		{"late read-only", nil, lockLate},                                             // tmpfs and /dev, now that they are filled
@@ -57,6 +56,7 @@ func CreateOrder() []Step {
 		{"read-only paths", nil, lockPaths},
 		{"masked paths", nil, maskPaths}, // last of all mounts
 		{"verify paths", nil, verifyPaths},
+		{"propagation of the root", nil, shareRoot}, // last: what is unbindable can no longer be copied
 
 		{"environment", []string{"process.env"}, setEnvironment},
 		{"umask", []string{"process.user.umask"}, setUmask},

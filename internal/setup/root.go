@@ -116,8 +116,9 @@ func enterRoot(e *Env) error {
 	return nil
 }
 
-// shareRoot applies a propagation that the root may have only after the
-// pivot, which a shared root refuses.
+// shareRoot applies a propagation that the root may have only in the end: the
+// pivot refuses a shared root, and masks and read-only paths are copies, which
+// an unbindable one forbids.
 func shareRoot(e *Env) error {
 	_, after, recursive, err := e.propagation()
 	if err != nil || after == 0 || !e.hasNamespace("mount") {
