@@ -40,6 +40,8 @@ func slab[T any](s *[]T, n int) *T {
 // old calls stay valid.
 func (b *Batch) Reset() {
 	b.Calls, b.checks, b.Meanwhile, b.aside = b.Calls[:0], b.checks[:0], nil, nil
+	// What calls were given is not needed any more; what they answered is.
+	b.mems, b.bytes = b.mems[:0], b.bytes[:0]
 }
 
 // For says which configuration field the following calls serve and what they
@@ -87,7 +89,7 @@ func (b *Batch) add(name string, nr uintptr, args ...Arg) *Call {
 	b.Calls = append(b.Calls, Call{Name: name, Nr: nr, Field: b.field, Want: b.want})
 	c := &b.Calls[len(b.Calls)-1]
 	copy(c.Args[:], args)
-	r := slab(&b.results, 64)
+	r := slab(&b.results, max(b.Expect, 8))
 	*r = result{index: len(b.Calls) - 1, batch: b, n: -int64(unix.ECANCELED), label: name}
 	c.Result = Handle{r}
 	return c
@@ -122,7 +124,7 @@ func num[T ~int | ~uint | ~int64 | ~uint64 | ~uint32 | ~int32 | ~uintptr](n T) A
 func ref(h Handle) Arg { return Arg{Kind: Ref, H: h} }
 
 func (b *Batch) mem(m Mem) Arg {
-	p := slab(&b.mems, 64)
+	p := slab(&b.mems, max(2*b.Expect, 16))
 	*p = m
 	return Arg{Kind: Memory, Mem: p}
 }
@@ -131,7 +133,7 @@ func (b *Batch) mem(m Mem) Arg {
 func (b *Batch) text(s string) Arg {
 	n := len(s) + 1
 	if len(b.bytes)+n > cap(b.bytes) {
-		b.bytes = make([]byte, 0, max(2048, n))
+		b.bytes = make([]byte, 0, max(16*b.Expect, 256, n))
 	}
 	at := len(b.bytes)
 	b.bytes = append(append(b.bytes, s...), 0)
