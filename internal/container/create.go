@@ -36,7 +36,6 @@ type CreateOptions struct {
 	Detach        bool         // nobody waits for the container in the foreground
 	Park          bool         // leave the process waiting for `start` (create)
 	Warn          func(string) // gets a line for each warning
-	Aside         func()       // if set, is called once while the container's process is busy
 }
 
 // creation is one create under way, with what must be undone if it fails.
@@ -168,19 +167,11 @@ func (c *creation) create(store *state.Store) (err error) {
 	}
 	// The limits are in force when the first round trip returns; nothing of
 	// the image has been executed then.
-	c.env.Aside = []func() error{c.limit, c.completeState}
+	c.env.Aside = []func() error{c.group.Limit, c.completeState}
 	if err := c.env.Do(setup.CreateOrder()); err != nil {
 		return c.explain(err)
 	}
 	return c.finish()
-}
-
-func (c *creation) limit() error {
-	err := c.group.Limit()
-	if c.o.Aside != nil {
-		c.o.Aside()
-	}
-	return err
 }
 
 func (c *creation) onFailure(f func()) { c.undo = append(c.undo, f) }

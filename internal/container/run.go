@@ -3,14 +3,11 @@ package container
 import (
 	"errors"
 	"fmt"
-	"os"
-	"os/signal"
-	"slices"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"tongs/internal/console"
+	"tongs/internal/signals"
 	"tongs/internal/state"
 )
 
@@ -35,8 +32,11 @@ func Run(store *state.Store, o CreateOptions, r RunOptions) (int, error) {
 			return 0, fmt.Errorf("cannot become subreaper: %v", err)
 		}
 	}
-	sigs := newSignals()
-	o.Aside = sigs.catchUsual
+	// Before the container exists: a signal that comes early waits in the pipe.
+	sigs, err := signals.Catch()
+	if err != nil {
+		return 0, err
+	}
 	init, err := Create(store, o)
 	if err != nil {
 		return 0, err
@@ -78,7 +78,7 @@ func runDetached(store *state.Store, o CreateOptions) error {
 	return nil
 }
 
-func runForeground(init *Init, sigs *signals, r RunOptions) (int, error) {
+func runForeground(init *Init, sigs int, r RunOptions) (int, error) {
 	var tty *console.Session
 	if init.Console != nil {
 		var err error
@@ -90,95 +90,90 @@ func runForeground(init *Init, sigs *signals, r RunOptions) (int, error) {
 	if err := init.Start(); err != nil {
 		return 0, err
 	}
-	go sigs.forward(init.PidFD, tty)
-	return waitInit(init.PID, !r.NoSubreaper)
+	w := waiter{pid: init.PID, pidfd: init.PidFD, signals: sigs, others: !r.NoSubreaper, tty: tty}
+	return w.wait()
 }
 
-// signals are what the container's process gets instead of us. To catch one
-// costs the Go runtime two switches of threads, some 25 µs, so that is done
-// while tongs has to wait anyway: for the usual ones, when the container's
-// process makes its namespaces, and for the rarer ones some time after the
-// start. They are never given back: Run is the last thing that the process does.
-type signals struct{ c chan os.Signal }
+// waiter waits for a container's process and is its proxy meanwhile.
+type waiter struct {
+	pid     int
+	pidfd   int
+	signals int  // signals.Catch
+	others  bool // we are the subreaper of the container's orphans
+	tty     *console.Session
 
-func newSignals() *signals { return &signals{c: make(chan os.Signal, 128)} }
-
-func (s *signals) catchUsual() { signal.Notify(s.c, usual()...) }
-
-// usual are the signals that people and supervisors send, and SIGWINCH, which
-// is taken for the terminal's sake.
-func usual() []os.Signal {
-	return []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH}
+	last  unix.WaitStatus // how the process ended
+	ended bool
 }
 
-// rare are all others. Left out are those about our own children (SIGCHLD) and
-// pipes (SIGPIPE), SIGURG, with which the Go runtime interrupts its own threads,
-// the synchronous faults, which say that we are broken, and the two that cannot
-// be caught.
-func rare() []os.Signal {
-	var list []os.Signal
-	for n := unix.Signal(1); n <= 64; n++ {
-		switch n {
-		case unix.SIGKILL, unix.SIGSTOP, unix.SIGCHLD, unix.SIGPIPE, unix.SIGURG,
-			unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGTRAP, unix.SIGSYS:
-		case 32, 33, 34: // the C library's own
-		default:
-			if !slices.Contains(usual(), os.Signal(n)) {
-				list = append(list, n)
-			}
-		}
-	}
-	return list
-}
-
-// rareDelay is how old a container is when the rare signals are caught. Each
-// costs two switches of threads, together more than a millisecond of both CPUs,
-// while a container of short life wants to run and end. Before that a rare
-// signal does to us what it does to any program.
-const rareDelay = 3 * time.Millisecond
-
-// forward runs as long as we do; what cannot be delivered comes too late.
-func (s *signals) forward(pidfd int, tty *console.Session) {
-	late := time.After(rareDelay)
+// wait returns the exit status of the process, or 128 plus the signal that
+// ended it.
+func (w *waiter) wait() (int, error) {
+	fds := []unix.PollFd{{Fd: int32(w.signals), Events: unix.POLLIN}, {Fd: int32(w.pidfd), Events: unix.POLLIN}}
 	for {
-		select {
-		case <-late:
-			signal.Notify(s.c, rare()...)
-		case next := <-s.c:
-			sig := next.(unix.Signal)
-			if sig != unix.SIGWINCH {
-				_ = unix.PidfdSendSignal(pidfd, sig, nil, 0)
-			} else if tty != nil {
-				_ = tty.Resize() // the next change of size corrects a failure
-			}
+		if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR {
+			return 0, fmt.Errorf("cannot wait for the container's process %d: poll: %v", w.pid, err)
+		}
+		if fds[0].Revents != 0 {
+			w.pass()
+		}
+		if w.ended || fds[1].Revents != 0 {
+			return w.status()
 		}
 	}
 }
 
-// waitInit waits for the container's process, and for all other children that
-// end before if we are the subreaper of the container's orphans.
-func waitInit(pid int, others bool) (int, error) {
-	which := pid
-	if others {
-		which = -1
+// pass hands on the signals that have come. What cannot be delivered comes
+// too late.
+func (w *waiter) pass() {
+	var numbers [64]byte
+	n, err := unix.Read(w.signals, numbers[:])
+	if err != nil {
+		return
 	}
-	var ws unix.WaitStatus
-	for {
-		got, err := unix.Wait4(which, &ws, 0, nil)
+	for _, b := range numbers[:n] {
+		switch sig := unix.Signal(b); {
+		case sig == unix.SIGCHLD:
+			w.reap()
+		case sig != unix.SIGWINCH:
+			_ = unix.PidfdSendSignal(w.pidfd, sig, nil, 0)
+		case w.tty != nil:
+			_ = w.tty.Resize() // the next change of size corrects a failure
+		}
+	}
+}
+
+// reap takes the children that have ended, orphans of the container among them.
+func (w *waiter) reap() {
+	for w.others && !w.ended {
+		var ws unix.WaitStatus
+		pid, err := unix.Wait4(-1, &ws, unix.WNOHANG, nil)
 		if err == unix.EINTR {
 			continue
 		}
-		if err != nil {
-			return 0, fmt.Errorf("cannot wait for the container's process %d: wait4: %v", pid, err)
+		if err != nil || pid <= 0 {
+			return
 		}
-		if got != pid || !ws.Exited() && !ws.Signaled() {
-			continue
+		if pid == w.pid {
+			w.last, w.ended = ws, true
 		}
-		if ws.Signaled() {
-			return 128 + int(ws.Signal()), nil
-		}
-		return ws.ExitStatus(), nil
 	}
+}
+
+// status takes the process, which has ended, and returns its exit status, or
+// 128 plus the signal that ended it.
+func (w *waiter) status() (int, error) {
+	for !w.ended {
+		_, err := unix.Wait4(w.pid, &w.last, 0, nil)
+		if err != nil && err != unix.EINTR {
+			return 0, fmt.Errorf("cannot wait for the container's process %d: wait4: %v", w.pid, err)
+		}
+		w.ended = err == nil
+	}
+	if w.last.Signaled() {
+		return 128 + int(w.last.Signal()), nil
+	}
+	return w.last.ExitStatus(), nil
 }
 
 // reapRest takes the orphans that have ended already.

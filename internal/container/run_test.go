@@ -1,30 +1,30 @@
 package container
 
 import (
-	"os"
 	"os/exec"
-	"os/signal"
-	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
 
-func TestForwarded(t *testing.T) {
-	list := append(usual(), rare()...)
-	for _, sig := range []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGUSR1, unix.SIGWINCH, unix.SIGTSTP, unix.SIGCONT, unix.Signal(64)} {
-		if !slices.Contains(list, sig) {
-			t.Errorf("%v is not forwarded", sig)
-		}
+// newWaiter waits for a child of the test; signals come from the returned
+// descriptor.
+func newWaiter(t *testing.T, pid int) (*waiter, int) {
+	t.Helper()
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, sig := range []os.Signal{unix.SIGCHLD, unix.SIGURG, unix.SIGPIPE, unix.SIGKILL, unix.SIGSTOP} {
-		if slices.Contains(list, sig) {
-			t.Errorf("%v is forwarded", sig)
-		}
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(func() { unix.Close(pidfd); unix.Close(pipe[0]); unix.Close(pipe[1]) })
+	// Not with others: that would reap children of other tests.
+	return &waiter{pid: pid, pidfd: pidfd, signals: pipe[0]}, pipe[1]
 }
 
-func TestWaitInit(t *testing.T) {
+func TestWait(t *testing.T) {
 	for script, want := range map[string]int{
 		"exit 0":        0,
 		"exit 42":       42,
@@ -36,26 +36,26 @@ func TestWaitInit(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		// Not with others=true: that would reap children of other tests.
-		if got, err := waitInit(cmd.Process.Pid, false); err != nil || got != want {
+		w, _ := newWaiter(t, cmd.Process.Pid)
+		if got, err := w.wait(); err != nil || got != want {
 			t.Errorf("%s: got %d, %v; want %d", script, got, err, want)
 		}
 	}
 }
 
-func TestForward(t *testing.T) {
-	cmd := spawn(t, "sleep", "1000")
-	pidfd, err := unix.PidfdOpen(cmd.Process.Pid, 0)
-	if err != nil {
+func TestWaitPassesSignals(t *testing.T) {
+	cmd := exec.Command("sleep", "1000")
+	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(pidfd)
-	s := &signals{c: make(chan os.Signal, 2)}
-	s.c <- unix.SIGWINCH // for the terminal, of which there is none
-	s.c <- unix.SIGUSR1
-	defer signal.Stop(s.c)
-	go s.forward(pidfd, nil)
-	if err := cmd.Wait(); err == nil || err.Error() != "signal: user defined signal 1" {
-		t.Errorf("got %v, want SIGUSR1", err)
+	w, signals := newWaiter(t, cmd.Process.Pid)
+	// A change of the terminal's size, and there is no terminal; the end of
+	// somebody else's child.
+	numbers := []byte{byte(unix.SIGWINCH), byte(unix.SIGCHLD), byte(unix.SIGUSR1)}
+	if _, err := unix.Write(signals, numbers); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := w.wait(); err != nil || got != 128+int(unix.SIGUSR1) {
+		t.Errorf("got %d, %v; want the end by SIGUSR1", got, err)
 	}
 }

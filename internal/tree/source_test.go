@@ -25,6 +25,7 @@ func callers() map[string]string {
 		"console":          "host subsystem: the terminal's master and its socket",
 		"state":            "host subsystem: the state directory, locks, processes",
 		"container":        "host subsystem: waits for and signals processes",
+		"signals":          "catches signals without the Go runtime's threads",
 		"cli":              "descriptors that the caller passed",
 		"bundle":           "opens config.json without blocking",
 		"hook":             "host subsystem: executes hooks",
@@ -217,6 +218,7 @@ func variables() map[string]string {
 	return map[string]string{
 		"cmd/tongs version": "set by the linker",
 		"cmd/tongs commit":  "set by the linker",
+		"signals pipe":      "a signal handler has no arguments of ours",
 	}
 }
 
