@@ -56,6 +56,7 @@ type creation struct {
 // it is to be parked, for Init.Start otherwise. The state is on disk before
 // anything else is made; whatever fails leaves nothing behind.
 func Create(store *state.Store, o CreateOptions) (*Init, error) {
+	calmMonitor()
 	c := &creation{o: o, fifo: -1}
 	if err := state.ValidID(o.ID); err != nil {
 		return nil, err

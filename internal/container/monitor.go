@@ -1,0 +1,30 @@
+package container
+
+import (
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// calmMonitor lets the Go runtime's monitor thread sleep longer. By itself it
+// wakes every 20 µs in the first milliseconds of a process, looking for
+// goroutines that run too long; there is one here, and each time the thread
+// takes the CPU from it or from the container's process. With a timer slack of
+// 2 ms (prctl(2), PR_SET_TIMERSLACK) it wakes forty times less often.
+//
+// The monitor is the first thread that the runtime makes. If the number is not
+// that of a thread of ours, or the slack cannot be set (it needs
+// CAP_SYS_NICE), nothing is changed.
+func calmMonitor() {
+	tid := strconv.Itoa(os.Getpid() + 1)
+	if unix.Access("/proc/self/task/"+tid, unix.F_OK) != nil {
+		return
+	}
+	fd, err := unix.Open("/proc/"+tid+"/timerslack_ns", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	_, _ = unix.Write(fd, []byte("2000000")) // it is slower without, and nothing else
+}
