@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -44,13 +45,13 @@ func (g *Group) locateUnified(path, id string) error {
 	path = inner(path, id)
 	dir := root + path
 	if !filepath.IsAbs(path) {
-		own, err := ownCgroups()
+		own, err := ownUnified()
 		if err != nil {
 			return err
 		}
 		// Clean("/" + …) also keeps a runtime whose own cgroup is
 		// outside its cgroup namespace ("/../x") below the mount.
-		dir = root + filepath.Clean("/"+filepath.Dir(own[""])+"/"+path)
+		dir = root + filepath.Clean("/"+filepath.Dir(own)+"/"+path)
 	}
 	if dir == root || dir == root+"/" {
 		return fmt.Errorf("linux.cgroupsPath: %q is the root of all cgroups", path)
@@ -123,6 +124,9 @@ func (g *Group) add(name, mountpoint, dir string) {
 }
 
 func (g *Group) sort() {
+	if g.unified {
+		return
+	}
 	for _, h := range g.hierarchies {
 		slices.Sort(h.Names)
 	}
@@ -137,6 +141,20 @@ func ownCgroups() (map[string]string, error) {
 		return nil, fmt.Errorf("cannot find the own cgroup: %w", err)
 	}
 	return parseOwnCgroups(text)
+}
+
+// ownUnified is the v2 part alone, which is the only line of a host without v1.
+func ownUnified() (string, error) {
+	text, err := readFile("/proc/self", "cgroup")
+	if err != nil {
+		return "", fmt.Errorf("cannot find the own cgroup: %w", err)
+	}
+	for line := range strings.Lines(text) {
+		if path, ok := strings.CutPrefix(line, "0::"); ok {
+			return strings.TrimSuffix(path, "\n"), nil
+		}
+	}
+	return "", errors.New("cannot find the own cgroup: no v2 line in /proc/self/cgroup")
 }
 
 func parseOwnCgroups(text string) (map[string]string, error) {

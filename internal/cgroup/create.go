@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -85,7 +86,7 @@ func (g *Group) createDir(h Hierarchy) error {
 	existed := err == unix.EEXIST
 	switch {
 	case g.unified:
-		err = g.prepareUnified(h.Dir, err == unix.ENOENT)
+		err = g.prepareUnified(h.Dir, err == unix.ENOENT, existed)
 	case h.Names[0] == "cpuset":
 		// A v1 cpuset starts empty and takes no process until it has CPUs
 		// and memory nodes, nor do its parents. The pid -1 joins nothing.
@@ -113,26 +114,40 @@ func (g *Group) createDir(h Hierarchy) error {
 
 // prepareUnified sees to it that a v2 directory exists, can hold processes and
 // has every controller that the root has. Usually that is so already, and
-// costs three reads; otherwise the library walks down from the root.
-func (g *Group) prepareUnified(dir string, missing bool) error {
+// costs two or three reads; otherwise the library walks down from the root.
+func (g *Group) prepareUnified(dir string, missing, existed bool) error {
 	if !missing {
-		all, err := readFile(root, "cgroup.controllers")
-		if err != nil {
+		ready, err := isReady(dir, existed)
+		if ready || err != nil {
 			return err
-		}
-		own, err := readFile(dir, "cgroup.controllers")
-		if err != nil {
-			return err
-		}
-		kind, err := readFile(dir, "cgroup.type")
-		if err != nil {
-			return err
-		}
-		if kind == "domain\n" && (all == own || containsAll(own, all)) {
-			return nil
 		}
 	}
 	return fs2.CreateCgroupPath(dir, &cgroups.Cgroup{Resources: g.resources})
+}
+
+// isReady asks the parent where it can, since the kernel makes an inode for
+// each file of a new cgroup that is opened: a cgroup has the controllers that
+// the parent passes on, and a new one is a domain if the parent is one. The
+// root, which has no type, counts as one (cgroup-v2 document, "Threads").
+func isReady(dir string, existed bool) (bool, error) {
+	parent := filepath.Dir(dir)
+	all, err := readFile(root, "cgroup.controllers")
+	if err != nil {
+		return false, err
+	}
+	own, err := readFile(parent, "cgroup.subtree_control")
+	if err != nil || all != own && !containsAll(own, all) {
+		return false, err
+	}
+	typed := parent
+	if existed {
+		typed = dir
+	}
+	if typed == root {
+		return true, nil
+	}
+	kind, err := readFile(typed, "cgroup.type")
+	return kind == "domain\n", err
 }
 
 func containsAll(have, want string) bool {

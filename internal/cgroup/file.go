@@ -20,10 +20,10 @@ func readFile(dir, name string) (string, error) {
 		return "", &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer unix.Close(fd)
-	var text []byte
-	buf := make([]byte, 4096)
+	var buf [4096]byte
+	text := ""
 	for {
-		n, err := unix.Read(fd, buf)
+		n, err := unix.Read(fd, buf[:])
 		if err == unix.EINTR {
 			continue
 		}
@@ -31,9 +31,9 @@ func readFile(dir, name string) (string, error) {
 			return "", &os.PathError{Op: "read", Path: path, Err: err}
 		}
 		if n == 0 {
-			return string(text), nil
+			return text, nil
 		}
-		text = append(text, buf[:n]...)
+		text += string(buf[:n])
 	}
 }
 

@@ -109,9 +109,10 @@ func New(spec *specs.Spec, o Options) (*Group, error) {
 }
 
 // Load returns the cgroup of an existing container from what Paths returned
-// when it was created. It looks at nothing on disk.
+// when it was created. It looks at nothing on disk. It has no limits, so it is
+// not for Create and Limit.
 func Load(paths map[string]string, systemd bool) (*Group, error) {
-	g := &Group{fd: -1, resources: &cgroups.Resources{SkipDevices: true}, knowsOwned: true}
+	g := &Group{fd: -1, knowsOwned: true}
 	_, hasV2 := paths[""]
 	g.unified = hasV2 && len(paths) == 1
 	for name, dir := range paths {

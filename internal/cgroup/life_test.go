@@ -202,6 +202,74 @@ func TestLifeCycle(t *testing.T) {
 	}
 }
 
+// The short way of a process that ends its own container: one call, which
+// does nothing where it could do half.
+func TestLifeRemoveEmpty(t *testing.T) {
+	g := newGroup(t, nil)
+	mustCreate(t, g)
+	dir := g.Hierarchies()[0].Dir
+	c := startIn(t, g, "sleep 100")
+	if g.RemoveEmpty() {
+		t.Error("removed with a process in it")
+	}
+	if err := g.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	c.Wait()
+	if err := g.Wait(5 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	l, err := Load(g.Paths(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.RemoveEmpty() {
+		t.Error("removed by one that did not make it")
+	}
+	if _, err := os.Stat(dir); err != nil {
+		t.Fatal(err)
+	}
+	removed := g.RemoveEmpty()
+	_, err = os.Stat(dir)
+	if removed != g.Unified() || removed != errors.Is(err, os.ErrNotExist) {
+		t.Errorf("unified %v: removed %v, then %v", g.Unified(), removed, err)
+	}
+}
+
+func TestLifeReady(t *testing.T) {
+	g := newGroup(t, nil)
+	if !g.Unified() {
+		return // TestLifeInUnified comes here again
+	}
+	mustCreate(t, g)
+	dir := g.Hierarchies()[0].Dir
+	below := dir + "/below"
+	if err := os.Mkdir(below, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	want := func(dir string, existed, want bool) {
+		t.Helper()
+		if got, err := isReady(dir, existed); err != nil || got != want {
+			t.Errorf("isReady(%q, %v) = %v, %v; want %v", dir, existed, got, err, want)
+		}
+	}
+	want(dir, false, true)
+	want(dir, true, true)
+	all, err := readFile(root, "cgroup.controllers")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(below, false, all == "\n" || all == "") // nothing is passed on to it
+	if err := os.Remove(below); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeFile(dir, "cgroup.type", "threaded"); err != nil {
+		t.Fatal(err)
+	}
+	want(dir, true, false)
+	want(below, false, false)
+}
+
 func TestLifeKillWhileForking(t *testing.T) {
 	g := newGroup(t, nil)
 	mustCreate(t, g)

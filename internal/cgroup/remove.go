@@ -29,6 +29,13 @@ func (g *Group) Remove() error {
 	return errors.Join(errs...)
 }
 
+// RemoveEmpty removes the cgroup that Create has made, and reports whether it
+// has. It does so on cgroup v2 only, where one call either removes a cgroup
+// without processes or nothing at all, and only if none is below it.
+func (g *Group) RemoveEmpty() bool {
+	return g.unified && g.made && unix.Rmdir(g.hierarchies[0].Dir) == nil
+}
+
 // removeDir tries at once, and only if that fails looks for the reason.
 func (g *Group) removeDir(dir string, deadline time.Time) error {
 	for pause := 100 * time.Microsecond; ; pause = min(2*pause, 10*time.Millisecond) {

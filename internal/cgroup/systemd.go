@@ -44,7 +44,7 @@ func (g *Group) loadSystemd() error {
 	dir := g.procsDir()
 	config := &cgroups.Cgroup{
 		Name: filepath.Base(dir), Parent: filepath.Base(filepath.Dir(dir)),
-		Resources: g.resources, Systemd: true, Rootless: g.rootless,
+		Resources: &cgroups.Resources{SkipDevices: true}, Systemd: true, Rootless: g.rootless,
 	}
 	if scope, ok := strings.CutSuffix(config.Name, ".scope"); ok {
 		// The module puts prefix and name together with a "-" again.

@@ -76,7 +76,7 @@ func help(global *flagSet, args []string) (int, error) {
 	}
 	c := find(args[0])
 	if c == nil {
-		return exitFailure, fmt.Errorf("tongs: unknown command %q", args[0])
+		return exitUnknown, fmt.Errorf("tongs: unknown command %q", args[0])
 	}
 	c.printHelp(c.flagSet(new(options)))
 	return exitOK, nil

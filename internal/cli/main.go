@@ -23,6 +23,7 @@ import (
 const (
 	exitOK      = 0
 	exitFailure = 1
+	exitUnknown = 3 // no such command; runc took it from its command-line library
 )
 
 // A command is one word of the command line.
@@ -80,6 +81,7 @@ func Main(args []string, version, commit string) int {
 	if len(args) == 1 && (args[0] == "--version" || args[0] == "-v") {
 		return printVersion(version, commit)
 	}
+	growStack(args == nil) // which os.Args[1:] is not
 	a := &app{log: newLogger(os.Stderr, "text")}
 	code, err := a.dispatch(args, version, commit)
 	if err != nil {
@@ -117,7 +119,7 @@ func (a *app) dispatch(args []string, version, commit string) (int, error) {
 	}
 	cmd := find(name)
 	if cmd == nil {
-		return exitFailure, fmt.Errorf("tongs: unknown command %q", name)
+		return exitUnknown, fmt.Errorf("tongs: unknown command %q", name)
 	}
 	return a.runCommand(cmd, fs.Args()[1:])
 }

@@ -21,6 +21,9 @@ type RunOptions struct {
 // Run creates a container and starts it. Unless detached, it waits for the end,
 // passes on signals and the terminal meanwhile, deletes the container and
 // returns its exit status: as the program gave it, or 128 plus the signal.
+//
+// It is the last thing that a process does: signals stay caught, and what it
+// holds of the container is freed by the process's end.
 func Run(store *state.Store, o CreateOptions, r RunOptions) (int, error) {
 	if o.Detach {
 		return 0, runDetached(store, o)
@@ -41,10 +44,9 @@ func Run(store *state.Store, o CreateOptions, r RunOptions) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer init.Close()
 	code, err := runForeground(init, sigs, r)
 	if err != nil || !r.Keep {
-		deleteOwn(init, o.Warn)
+		deleteOwn(init, err == nil, o.Warn)
 	}
 	if !r.NoSubreaper {
 		reapRest() // what the deletion has killed
@@ -52,12 +54,13 @@ func Run(store *state.Store, o CreateOptions, r RunOptions) (int, error) {
 	return code, err
 }
 
-// deleteOwn removes the container at the end of run. The program's exit status,
+// deleteOwn removes the container at the end of run; ended says that its first
+// process has been reaped. The program's exit status,
 // or what went wrong before, is worth more to the caller than an error here.
-func deleteOwn(init *Init, warn func(string)) {
+func deleteOwn(init *Init, ended bool, warn func(string)) {
 	err := init.Dir.Lock()
 	if err == nil {
-		err = destroyNow(init.Dir, init.st)
+		err = destroyOwn(init, ended)
 		init.Dir.Unlock()
 	}
 	if err != nil && !errors.Is(err, state.ErrNotExist) { // somebody else deleted it
@@ -65,14 +68,22 @@ func deleteOwn(init *Init, warn func(string)) {
 	}
 }
 
+// destroyOwn is destroy for the process that has made the container. If a cgroup
+// can be removed at once, then nothing in it is left to be killed.
+func destroyOwn(init *Init, ended bool) error {
+	if ended && init.group.RemoveEmpty() {
+		return init.Dir.Remove()
+	}
+	return destroyNow(init.Dir, init.st)
+}
+
 func runDetached(store *state.Store, o CreateOptions) error {
 	init, err := Create(store, o)
 	if err != nil {
 		return err
 	}
-	defer init.Close()
 	if err := init.Start(); err != nil {
-		deleteOwn(init, o.Warn)
+		deleteOwn(init, false, o.Warn)
 		return err
 	}
 	return nil
