@@ -57,6 +57,7 @@ type creation struct {
 // anything else is made; whatever fails leaves nothing behind.
 func Create(store *state.Store, o CreateOptions) (*Init, error) {
 	calmMonitor()
+	defer stay()()
 	c := &creation{o: o, fifo: -1}
 	if err := state.ValidID(o.ID); err != nil {
 		return nil, err
@@ -168,7 +169,7 @@ func (c *creation) create(store *state.Store) (err error) {
 	}
 	// The limits are in force when the first round trip returns; nothing of
 	// the image has been executed then.
-	c.env.Aside = []func() error{c.group.Limit, c.completeState}
+	c.env.Aside = []func() error{c.group.Limit, c.completeState, func() error { return c.dir.Write(c.st) }}
 	if err := c.env.Do(setup.CreateOrder()); err != nil {
 		return c.explain(err)
 	}
@@ -251,9 +252,6 @@ func (c *creation) finish() error {
 			return err
 		}
 		c.onFailure(func() { os.Remove(c.o.PidFile) })
-	}
-	if err := c.dir.Write(c.st); err != nil {
-		return err
 	}
 	if err := c.init.queueTail(); err != nil || !c.o.Park {
 		return err

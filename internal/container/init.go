@@ -55,7 +55,8 @@ func (i *Init) Close() error {
 }
 
 // completeState completes the state with what is known once the process exists.
-// It is written when the process is ready.
+// It is written while the process does the rest: if tongs dies before the end,
+// so does the process, and the container counts as stopped.
 func (c *creation) completeState() error {
 	id, err := state.Identify(c.stub.PID)
 	if err != nil {

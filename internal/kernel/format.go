@@ -70,6 +70,8 @@ func format(name string) (string, bool) {
 		return "hpd", true
 	case "readlinkat":
 		return "hppd", true
+	case "sched_setaffinity":
+		return "ddp", true
 	case "sendmsg":
 		return "hpx", true
 	case "setgroups":

@@ -1,7 +1,9 @@
 package kernel
 
 import (
+	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 
 	"golang.org/x/sys/unix"
 )
@@ -75,6 +77,21 @@ func (b *Batch) Prlimit(pid Handle, res int, soft, hard uint64) *Batch {
 	binary.NativeEndian.PutUint64(mem[8:], hard)
 	b.add("prlimit64", unix.SYS_PRLIMIT64, ref(pid), num(res), b.in(mem, nil), Arg{})
 	return b
+}
+
+// SchedSetaffinity adds sched_setaffinity(2) for the caller: mask has a bit for
+// each processor. Processors that do not exist, or are not in the caller's
+// cpuset, are ignored.
+func (b *Batch) SchedSetaffinity(mask []byte) *Batch {
+	b.add("sched_setaffinity", unix.SYS_SCHED_SETAFFINITY, num(0), num(len(mask)), b.in(mask, noteMask))
+	return b
+}
+
+func noteMask(mask []byte) string {
+	if bytes.Count(mask, []byte{0xff}) == len(mask) {
+		return "all"
+	}
+	return hex.EncodeToString(mask)
 }
 
 // Keyctl adds keyctl(2) with a string argument and numbers.

@@ -95,6 +95,17 @@ func (r *Root) Expect(b *kernel.Batch, field, p string, roots ...*kernel.Stat) {
 	h := b.Openat2(r.Dir, p, unix.O_PATH, 0, kernel.InRoot)
 	again := b.Stat(h)
 	b.Close(h)
+	compare(b, field, p, again, roots)
+}
+
+// ExpectInside is Expect for a process whose root directory the Root is: what
+// its program will see.
+func ExpectInside(b *kernel.Batch, field, p string, roots ...*kernel.Stat) {
+	b.For(field, "cannot look for the mount at "+p)
+	compare(b, field, p, b.StatPath(p), roots)
+}
+
+func compare(b *kernel.Batch, field, p string, again *kernel.Stat, roots []*kernel.Stat) {
 	b.Check(func() error {
 		for _, root := range roots {
 			if again.MountID() == root.MountID() && again.Ino() == root.Ino() {

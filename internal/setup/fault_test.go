@@ -162,7 +162,7 @@ func fieldless() []string {
 		"cannot join a new session keyring (--no-new-keyring leaves it out)", "cannot clear the umask",
 		"cannot make the link /dev/fd", "cannot make the link /dev/stdin", "cannot make the link /dev/stdout", "cannot make the link /dev/stderr",
 		"cannot make the link /dev/core", "cannot make the link /dev/ptmx", "cannot open /dev/null of the container",
-		"cannot report", "cannot wait for start", "cannot close descriptors"}
+		"cannot report", "cannot reset the processor affinity", "cannot wait for start", "cannot close descriptors"}
 }
 
 // known reports whether a row of the orders serves the field, or it is one

@@ -126,7 +126,7 @@ func (e *Env) emptyDir() kernel.Handle {
 	return h
 }
 
-// verifyPaths opens each masked and read-only path again: what was laid over
+// verifyPaths looks up each masked and read-only path again: what was laid over
 // it must be on top, or the container does not start.
 func verifyPaths(e *Env) error {
 	for _, list := range [][]*covered{e.readonly, e.masked} {
@@ -137,7 +137,7 @@ func verifyPaths(e *Env) error {
 		}
 		for _, c := range list { // of two paths to the same place the last is on top
 			if !e.coveredLater(c) {
-				e.Root.Expect(e.B, c.field, c.place.Path, tops...)
+				rootfs.ExpectInside(e.B, c.field, c.place.Path, tops...)
 			}
 		}
 	}

@@ -68,6 +68,7 @@ func CreateOrder() []Step {
 		{"capabilities", nil, setCapabilities},
 		{"check directory", nil, checkCwd},
 		{"no new privileges", []string{"process.noNewPrivileges"}, setNoNewPrivileges},
+		{"processors", nil, freeProcessors},                          // late: until here the process is better off beside tongs
 		{"look up program", []string{"process.args"}, lookUpProgram}, // with the user's rights
 		{"ask", nil, (*Env).Sync},
 		{"program", nil, chooseProgram},

@@ -3,6 +3,7 @@ package config
 import (
 	"maps"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -233,6 +234,31 @@ func TestNoNewPrivileges(t *testing.T) {
 		{name: "false", edits: edit(func(s *specs.Spec) { s.Process.NoNewPrivileges = false }),
 			check: func(t *testing.T, r *report.Report) { equal(t, "no_new_privs", r.NoNewPrivs, "0") }},
 	})
+}
+
+// A container runs on all processors of its cpuset, whatever tongs was kept to.
+func TestAffinity(t *testing.T) {
+	var all, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &all); err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; one.Count() == 0; i++ {
+		if all.IsSet(i) {
+			one.Set(i)
+		}
+	}
+	runtime.LockOSThread() // which is not used again
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		t.Fatal(err)
+	}
+	h := linuxtest.One(t)
+	want, err := os.ReadFile("/sys/devices/system/cpu/online")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundle := h.Bundle(linuxtest.Inside())
+	run := h.Must("run", "--bundle", bundle, h.ID("a"))
+	equal(t, "affinity", h.Look(run.Stdout).Affinity, strings.TrimSpace(string(want)))
 }
 
 func TestOOMScoreAdj(t *testing.T) {
