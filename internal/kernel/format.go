@@ -18,6 +18,8 @@ func format(name string) (string, bool) {
 		return "pppd", true
 	case "chdir", "chroot":
 		return "p", true
+	case "clone":
+		return "xdpdd", true
 	case "close":
 		return "h", true
 	case "close_range":

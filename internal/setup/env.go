@@ -54,6 +54,7 @@ type Env struct {
 
 	root      kernel.Handle   // root.path's tree
 	sources   []source        // of bind mounts, by index of spec.mounts
+	binds     []*deviceBind   // the host's devices, in a user namespace
 	null      kernel.Handle   // the host's /dev/null, checked
 	joins     []join          // namespaces by path
 	cgroups   []kernel.Handle // container's v1 directories
@@ -120,6 +121,13 @@ func (e *Env) Sync() error {
 	if len(e.Aside) > 0 {
 		e.B.Meanwhile, e.Aside = e.Aside[0], e.Aside[1:]
 	}
+	err := e.K.Run(e.B)
+	e.B.Reset()
+	return err
+}
+
+// run is Sync that leaves Aside alone: for what must come before it.
+func (e *Env) run() error {
 	err := e.K.Run(e.B)
 	e.B.Reset()
 	return err

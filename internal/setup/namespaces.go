@@ -57,8 +57,22 @@ func (e *Env) newNamespace(t specs.LinuxNamespaceType) bool {
 }
 
 // CloneFlags are the namespaces that the container's process is born into:
-// that of process ids, which no process can enter later itself.
-func (e *Env) CloneFlags() uintptr { return uintptr(e.newNamespaces() & unix.CLONE_NEWPID) }
+// that of process ids, which no process can enter later itself, unless it must
+// be made later (forks).
+func (e *Env) CloneFlags() uintptr {
+	if e.forks() {
+		return 0
+	}
+	return uintptr(e.newNamespaces() & unix.CLONE_NEWPID)
+}
+
+// forks reports whether the process gets into a namespace as a child of
+// itself: a PID namespace that belongs to the container's user namespace or is
+// joined, and a new time namespace.
+func (e *Env) forks() bool {
+	pid, ok := e.namespace(specs.PIDNamespace)
+	return ok && (pid.Path != "" || e.hasNamespace(specs.UserNamespace)) || e.newNamespace(specs.TimeNamespace)
+}
 
 func (e *Env) newNamespaces() (flags uint64) {
 	if e.Spec.Linux != nil {
@@ -76,10 +90,29 @@ func (e *Env) newNamespaces() (flags uint64) {
 // millisecond, in which tongs goes on. A cgroup namespace has the cgroup that
 // the process is in as its root (cgroup_namespaces(7)), so it must be in it.
 func unshareNamespaces(e *Env) error {
-	if flags := e.newNamespaces() &^ unix.CLONE_NEWPID; flags != 0 {
+	flags := e.newNamespaces() &^ (unix.CLONE_NEWUSER | uint64(e.CloneFlags()))
+	if flags != 0 {
 		e.B.For("linux.namespaces", "cannot make new namespaces")
 		e.B.Unshare(flags)
 	}
+	return nil
+}
+
+// fork lets a child go on that is in the namespaces which the process can give
+// only to its children (pid_namespaces(7), time_namespaces(7)).
+func fork(e *Env) error {
+	if !e.forks() {
+		return nil
+	}
+	if err := e.writeTimeOffsets(); err != nil {
+		return err
+	}
+	e.B.For("linux.namespaces", "cannot fork into the new namespaces")
+	child := e.B.ForkSibling()
+	if err := e.run(); err != nil {
+		return err
+	}
+	e.PID = kernel.NewHandle(int64(child.PID()), "container")
 	return nil
 }
 
@@ -132,8 +165,12 @@ func openNamespaces(e *Env) error {
 	return nil
 }
 
+// joinNamespaces joins what is given by path, with tongs' rights.
 func joinNamespaces(e *Env) error {
 	for _, j := range e.joins {
+		if j.kind == unix.CLONE_NEWUSER {
+			continue // enterUserNamespace
+		}
 		e.B.For(j.field, "cannot join the namespace")
 		e.B.Setns(j.h, j.kind)
 		e.B.Close(j.h)

@@ -14,6 +14,7 @@ func HostOrder() []Step {
 		// exist, with tongs' rights.
 		{"bind sources", nil, openSources},
 		{"cgroup directories", nil, (*Env).openCgroups},
+		{"devices of the host", nil, openDevices},
 		{"null device", nil, openNull},
 		{"kernel's memory image", nil, lookForKcore},
 		{"namespaces to join", []string{"linux.namespaces"}, openNamespaces},
@@ -27,9 +28,11 @@ func CreateOrder() []Step {
 	return []Step{
 		{"out of memory score", []string{"process.oomScoreAdj"}, setOOMScore}, // by tongs: lowering needs the host's rights
 		{"session", nil, newSession},
-		{"keyring", nil, joinKeyring},              // first: what it opens later is charged to the new keyring
-		{"new namespaces", nil, unshareNamespaces}, // the process is in its cgroup, which becomes the root of a cgroup namespace
-		{"join namespaces", nil, joinNamespaces},
+		{"join namespaces", nil, joinNamespaces}, // with tongs' rights: they may belong to the host's user namespace
+		{"user namespace", []string{"linux.uidMappings", "linux.gidMappings"}, enterUserNamespace},
+		{"keyring", nil, joinKeyring},                                 // what it opens later is charged to the new keyring
+		{"new namespaces", nil, unshareNamespaces},                    // the process is in its cgroup, which becomes the root of a cgroup namespace
+		{"fork into namespaces", []string{"linux.timeOffsets"}, fork}, // before proc is mounted, which shows the PID namespace of who mounts it
 		{"host name", []string{"hostname"}, setHostname},
 		{"domain name", []string{"domainname"}, setDomainname},
 		{"loopback", nil, raiseLoopback},
