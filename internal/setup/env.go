@@ -41,6 +41,10 @@ type Env struct {
 	// executes calls, one a round trip.
 	Aside []func() error
 
+	// UserNS lends a process that is not in the container, whose kernel and
+	// number f gets, to make a user namespace in. Idmapped mounts need one.
+	UserNS func(f func(k kernel.Kernel, pid kernel.Handle) (kernel.Handle, error)) (kernel.Handle, error)
+
 	// What the host steps opened, as handles of the host and, once the
 	// container's process exists, of that (Inherit).
 	inherit []*kernel.Handle
@@ -52,14 +56,15 @@ type Env struct {
 	Fifo      kernel.Handle // exec.fifo, if Park
 	FirstOwn  uint          // the container's first descriptor that its program does not get
 
-	root      kernel.Handle   // root.path's tree
-	sources   []source        // of bind mounts, by index of spec.mounts
-	binds     []*deviceBind   // the host's devices, in a user namespace
-	null      kernel.Handle   // the host's /dev/null, checked
-	joins     []join          // namespaces by path
-	cgroups   []kernel.Handle // container's v1 directories
-	stdioNull [3]bool         // descriptor i is the host's /dev/null
-	stdioOwn  [3]bool         // descriptor i is to be given to the container's user
+	root      kernel.Handle            // root.path's tree
+	sources   []source                 // of bind mounts, by index of spec.mounts
+	mappings  map[string]kernel.Handle // user namespaces of idmapped mounts
+	binds     []*deviceBind            // the host's devices, in a user namespace
+	null      kernel.Handle            // the host's /dev/null, checked
+	joins     []join                   // namespaces by path
+	cgroups   []kernel.Handle          // container's v1 directories
+	stdioNull [3]bool                  // descriptor i is the host's /dev/null
+	stdioOwn  [3]bool                  // descriptor i is to be given to the container's user
 
 	mounts   []*mount // the plan of spec.mounts
 	late     []late   // mounts that become read-only once they are filled

@@ -10,14 +10,14 @@ func HostOrder() []Step {
 		{"supported fields only", unsupported(), refuseUnsupported},
 		// The root is opened once, here, as a detached copy of its tree.
 		{"root tree", []string{"root.path"}, openRoot},
-		// Sources are the host's: opened before the container's namespaces
-		// exist, with tongs' rights.
-		{"bind sources", nil, openSources},
 		{"cgroup directories", nil, (*Env).openCgroups},
 		{"devices of the host", nil, openDevices},
 		{"null device", nil, openNull},
 		{"kernel's memory image", nil, lookForKcore},
 		{"namespaces to join", []string{"linux.namespaces"}, openNamespaces},
+		// Sources are the host's: opened before the container's namespaces
+		// exist, with tongs' rights.
+		{"bind sources", nil, openSources}, // behind the user namespace, which may map their owners
 		{"standard streams", nil, lookAtStdio},
 	}
 }

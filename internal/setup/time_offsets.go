@@ -22,7 +22,7 @@ func (e *Env) writeTimeOffsets() error {
 	for _, clock := range []string{"monotonic", "boottime"} {
 		if o, ok := e.Spec.Linux.TimeOffsets[clock]; ok {
 			b.For("linux.timeOffsets["+clock+"]", "cannot set the offset")
-			e.writeProc(b, "timens_offsets", clock+" "+strconv.FormatInt(o.Secs, 10)+" "+strconv.FormatUint(uint64(o.Nanosecs), 10)+"\n")
+			writeProc(b, e.PID, "timens_offsets", clock+" "+strconv.FormatInt(o.Secs, 10)+" "+strconv.FormatUint(uint64(o.Nanosecs), 10)+"\n")
 		}
 	}
 	return e.Host.Run(b)

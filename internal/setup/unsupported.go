@@ -59,7 +59,9 @@ func refuseUnsupported(e *Env) error {
 	}
 	for _, m := range e.plan() {
 		refuse(m.opt.copyUp, m.field+".options: tmpcopyup")
-		refuse(m.opt.idmap || m.opt.ridmap || len(m.UIDMappings) > 0, m.field+".options: idmap")
+		if m.idmapped() && !m.opt.bind {
+			errs = append(errs, fmt.Errorf("%s.options: only bind mounts can have mapped owners", m.field))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -144,6 +144,6 @@ func setOOMScore(e *Env) error {
 	}
 	b := &kernel.Batch{}
 	b.For("process.oomScoreAdj", "cannot set the score")
-	e.writeProc(b, "oom_score_adj", strconv.Itoa(*adj))
+	writeProc(b, e.PID, "oom_score_adj", strconv.Itoa(*adj))
 	return e.Host.Run(b)
 }

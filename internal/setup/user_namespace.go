@@ -1,6 +1,8 @@
 package setup
 
 import (
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -31,6 +33,9 @@ func enterUserNamespace(e *Env) error {
 				e.B.Close(j.h)
 			}
 		}
+		if err := e.compareMappings(); err != nil {
+			return err
+		}
 	}
 	e.B.For("linux.gidMappings", "cannot become group 0 of the user namespace, which must be mapped")
 	e.B.Setresgid(0)
@@ -48,23 +53,62 @@ func (e *Env) newUserNamespace() error {
 		return err
 	}
 	b := &kernel.Batch{}
-	for _, m := range []struct {
-		field, file string
-		list        []specs.LinuxIDMapping
-	}{
-		{"linux.uidMappings", "uid_map", e.Spec.Linux.UIDMappings},
-		{"linux.gidMappings", "gid_map", e.Spec.Linux.GIDMappings},
-	} {
+	for _, m := range e.mapFiles() {
 		b.For(m.field, "cannot map")
-		e.writeProc(b, m.file, mapping(m.list))
+		writeProc(b, e.PID, m.file, mapping(m.list))
 	}
 	return e.Host.Run(b)
 }
 
-// writeProc adds calls that write a file of the container's process on the
-// host's /proc.
-func (e *Env) writeProc(b *kernel.Batch, name, text string) {
-	h := b.Openat2(kernel.CWD(), "/proc/"+strconv.Itoa(e.PID.Count(1<<31))+"/"+name, unix.O_WRONLY, 0, 0)
+// compareMappings refuses mappings that the joined namespace does not have.
+// Engines give them along with the path, and they have been set already.
+func (e *Env) compareMappings() error {
+	if len(e.Spec.Linux.UIDMappings)+len(e.Spec.Linux.GIDMappings) == 0 {
+		return nil
+	}
+	var texts []*kernel.Buffer
+	b := &kernel.Batch{}
+	files := e.mapFiles()
+	for _, m := range files {
+		b.For(m.field, "cannot read the mappings of the namespace")
+		h := b.Openat2(kernel.CWD(), processFile(e.PID, m.file), unix.O_RDONLY, 0, 0)
+		texts = append(texts, b.Read(h, 16<<10))
+		b.Close(h)
+	}
+	if err := e.run(); err != nil {
+		return err
+	}
+	if err := e.Host.Run(b); err != nil {
+		return err
+	}
+	for i, m := range files {
+		have := strings.Fields(string(texts[i].Bytes()))
+		if len(m.list) > 0 && !slices.Equal(have, strings.Fields(mapping(m.list))) {
+			return fmt.Errorf("%s: not those of the user namespace that is given by path, which are %q", m.field, strings.Join(have, " "))
+		}
+	}
+	return nil
+}
+
+type mapFile struct {
+	field, file string
+	list        []specs.LinuxIDMapping
+}
+
+func (e *Env) mapFiles() []mapFile {
+	return []mapFile{
+		{"linux.uidMappings", "uid_map", e.Spec.Linux.UIDMappings},
+		{"linux.gidMappings", "gid_map", e.Spec.Linux.GIDMappings},
+	}
+}
+
+func processFile(pid kernel.Handle, name string) string {
+	return "/proc/" + strconv.Itoa(pid.Count(1<<31)) + "/" + name
+}
+
+// writeProc adds calls that write a file of a process on the host's /proc.
+func writeProc(b *kernel.Batch, pid kernel.Handle, name, text string) {
+	h := b.Openat2(kernel.CWD(), processFile(pid, name), unix.O_WRONLY, 0, 0)
 	b.Write(h, text)
 	b.Close(h)
 }
@@ -84,18 +128,29 @@ func mapping(list []specs.LinuxIDMapping) string {
 	return s.String()
 }
 
-// hostUID is what the host calls a user of the container, if it is known: not
-// that of a user namespace which is joined.
+// CgroupOwner is the host's id of the user who gets the container's cgroup: one
+// who can write to it, in a cgroup namespace of its own, may divide it further.
+func (e *Env) CgroupOwner() (uid uint32, ok bool) {
+	if !e.CgroupV2 || !e.newNamespace(specs.CgroupNamespace) {
+		return 0, false
+	}
+	for _, m := range e.plan() {
+		if m.fstype == "cgroup2" && (m.opt.set|m.opt.recSet)&unix.MOUNT_ATTR_RDONLY == 0 {
+			return e.hostUID(e.Spec.Process.User.UID)
+		}
+	}
+	return 0, false
+}
+
+// hostUID is what the host calls a user of the container, if the configuration
+// has the mappings: it need not for a user namespace that is joined.
 func (e *Env) hostUID(uid uint32) (uint32, bool) {
-	n, ok := e.namespace(specs.UserNamespace)
-	if !ok {
+	if !e.hasNamespace(specs.UserNamespace) {
 		return uid, true
 	}
-	if n.Path == "" {
-		for _, m := range e.Spec.Linux.UIDMappings {
-			if uid >= m.ContainerID && uid-m.ContainerID < m.Size {
-				return m.HostID + (uid - m.ContainerID), true
-			}
+	for _, m := range e.Spec.Linux.UIDMappings {
+		if uid >= m.ContainerID && uid-m.ContainerID < m.Size {
+			return m.HostID + (uid - m.ContainerID), true
 		}
 	}
 	return 0, false
