@@ -47,8 +47,9 @@ func CreateOrder() []Step {
 		{"pivot", nil, enterRoot}, // from here on no path of the host exists in the namespace
 		{"null for standard streams", nil, replaceNull},
 		{"console", []string{"process.terminal", "process.consoleSize"}, openConsole}, // from the container's own devpts
-		{"late read-only", nil, lockLate},                                             // tmpfs and /dev, now that they are filled
-		{"sysctl", []string{"linux.sysctl"}, writeSysctl},                             // before masks, and before /proc/sys is read-only
+		{"controlling terminal", nil, controlTerminal},
+		{"late read-only", nil, lockLate},                 // tmpfs and /dev, now that they are filled
+		{"sysctl", []string{"linux.sysctl"}, writeSysctl}, // before masks, and before /proc/sys is read-only
 
 		{"look up paths", []string{"linux.maskedPaths", "linux.readonlyPaths"}, lookUpPaths},
 		{"look up working directory", nil, lookUpCwd},
