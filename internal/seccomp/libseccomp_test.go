@@ -28,9 +28,7 @@ type library struct {
 func newLibrary(t *testing.T) *library {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "libseccomp")
-	if out, err := exec.Command("gcc", "-O1", "-Wall", "-Werror", "-o", program, "testdata/libseccomp.c", "-lseccomp").CombinedOutput(); err != nil {
-		t.Fatalf("cannot build testdata/libseccomp.c (Debian: gcc, libseccomp-dev): %v\n%s", err, out)
-	}
+	run(t, "gcc", "-O1", "-Wall", "-Werror", "-o", program, "testdata/libseccomp.c", "-lseccomp")
 	cmd := exec.Command(program)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
@@ -261,5 +259,12 @@ func TestNumbers(t *testing.T) {
 		if same < 300 {
 			t.Errorf("%s: only %d calls are in both", a.name, same)
 		}
+	}
+}
+
+func run(t *testing.T, command string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(command, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %q: %v\n%s", command, args, err, out)
 	}
 }
