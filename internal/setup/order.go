@@ -26,6 +26,7 @@ func HostOrder() []Step {
 func CreateOrder() []Step {
 	return []Step{
 		{"out of memory score", []string{"process.oomScoreAdj"}, setOOMScore}, // by tongs: lowering needs the host's rights
+		{"seccomp program", nil, prepareSeccomp},                              // by tongs, meanwhile
 		{"session", nil, newSession},
 		{"keyring", nil, joinKeyring},              // first: what it opens later is charged to the new keyring
 		{"new namespaces", nil, unshareNamespaces}, // the process is in its cgroup, which becomes the root of a cgroup namespace
@@ -79,9 +80,10 @@ func CreateOrder() []Step {
 // whole, and nothing of it can be decided later.
 func TailOrder() []Step {
 	return []Step{
-		{"close descriptors", nil, closeAll}, // nothing is opened any more
-		{"report", nil, report},              // create: tongs may leave
-		{"wait for start", nil, waitFifo},    // create: `start` writes one byte
+		{"close descriptors", nil, closeAll},                // nothing is opened any more
+		{"report", nil, report},                             // create: tongs may leave
+		{"wait for start", nil, waitFifo},                   // create: `start` writes one byte
+		{"seccomp", []string{"linux.seccomp"}, loadSeccomp}, // last: the filter judges what comes after it
 		{"execute", nil, execute},
 	}
 }

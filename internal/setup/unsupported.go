@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"tongs/internal/seccomp"
 )
 
 // unsupported lists the fields that this version refuses instead of ignoring
@@ -12,7 +14,7 @@ import (
 // asks for must not start.
 func unsupported() []string {
 	return []string{"process.apparmorProfile", "process.selinuxLabel", "process.scheduler", "process.ioPriority",
-		"linux.seccomp", "linux.intelRdt", "linux.personality", "linux.memoryPolicy", "linux.netDevices",
+		"linux.intelRdt", "linux.personality", "linux.memoryPolicy", "linux.netDevices",
 		"linux.timeOffsets", "linux.uidMappings", "linux.gidMappings", "linux.mountLabel", "hooks"}
 }
 
@@ -52,7 +54,7 @@ func refuseUnsupported(e *Env) error {
 		refuse(n > 0, "hooks")
 	}
 	if l := e.Spec.Linux; l != nil {
-		refuse(l.Seccomp != nil, "linux.seccomp")
+		refuse(seccomp.Notifies(l.Seccomp), "linux.seccomp.listenerPath: an agent for SCMP_ACT_NOTIFY")
 		refuse(l.IntelRdt != nil, "linux.intelRdt")
 		refuse(l.Personality != nil, "linux.personality")
 		refuse(l.MemoryPolicy != nil, "linux.memoryPolicy")
