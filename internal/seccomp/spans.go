@@ -1,6 +1,8 @@
 package seccomp
 
 import (
+	"slices"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -136,6 +138,9 @@ func (p *profile) add(s *slot, a *arch, r *rule, through *condition) {
 
 // effective leaves out what is always true: a comparison without a bit.
 func effective(list []condition, wide bool, through *condition) []condition {
+	if wide && through == nil && !slices.ContainsFunc(list, func(c condition) bool { return c.mask == 0 }) {
+		return list
+	}
 	out := make([]condition, 0, len(list)+1)
 	if through != nil {
 		out = append(out, *through)
