@@ -149,6 +149,13 @@ func (b *Batch) Seccomp(flags uint, program []unix.SockFilter) *Batch {
 	return b
 }
 
+// SeccompAvailable adds seccomp(2) with SECCOMP_GET_ACTION_AVAIL (4.14), which
+// fails where the kernel has no filters or not this action of theirs.
+func (b *Batch) SeccompAvailable(action uint32) *Batch {
+	b.add("seccomp", unix.SYS_SECCOMP, num(unix.SECCOMP_GET_ACTION_AVAIL), num(0), b.in(binary.NativeEndian.AppendUint32(nil, action), nil))
+	return b
+}
+
 // Ioctl adds ioctl(2) with memory that the call reads, and returns its result.
 func (b *Batch) Ioctl(h Handle, request uint, data []byte) Handle {
 	return b.add("ioctl", unix.SYS_IOCTL, ref(h), num(request), b.in(data, nil)).Result

@@ -125,6 +125,44 @@ func TestRepeatedArgument(t *testing.T) {
 	}
 }
 
+// On x86 a call is reached by its own number and through socketcall(2), and no
+// way is more open than the other: libseccomp refuses such profiles.
+func TestSharedCalls(t *testing.T) {
+	socket := func(action specs.LinuxSeccompAction, args ...specs.LinuxSeccompArg) specs.LinuxSyscall {
+		return specs.LinuxSyscall{Names: []string{"socket"}, Action: action, Args: args}
+	}
+	unixFamily := specs.LinuxSeccompArg{Index: 0, Value: unix.AF_UNIX, Op: specs.OpEqualTo}
+	netlink := specs.LinuxSeccompArg{Index: 0, Value: unix.AF_NETLINK, Op: specs.OpEqualTo}
+	audit := specs.LinuxSeccompArg{Index: 2, Value: unix.NETLINK_AUDIT, Op: specs.OpEqualTo}
+	const allow, eperm, trap = unix.SECCOMP_RET_ALLOW, unix.SECCOMP_RET_ERRNO | 1, unix.SECCOMP_RET_TRAP
+	for _, c := range []struct {
+		name            string
+		rules           []specs.LinuxSyscall
+		direct, through uint32 // socket(AF_UNIX, 0, NETLINK_AUDIT), by each way
+		other           uint32 // socketcall(SYS_BIND)
+	}{
+		{"unconditional", []specs.LinuxSyscall{socket(specs.ActAllow)}, allow, allow, eperm},
+		{"the family cannot be seen", []specs.LinuxSyscall{socket(specs.ActAllow, netlink)}, eperm, allow, eperm},
+		{"stricter of what has become equal", []specs.LinuxSyscall{socket(specs.ActAllow, unixFamily), socket(specs.ActTrap, netlink)}, allow, trap, eperm},
+		{"the same in the other order", []specs.LinuxSyscall{socket(specs.ActTrap, netlink), socket(specs.ActAllow, unixFamily)}, allow, trap, eperm},
+		{"unconditional after a condition", []specs.LinuxSyscall{socket(specs.ActAllow, audit), socket(specs.ActTrap)}, trap, trap, eperm},
+		{"first of two unconditional", []specs.LinuxSyscall{socket(specs.ActTrap), socket(specs.ActAllow), socket(specs.ActAllow, audit)}, trap, trap, eperm},
+		{"socketcall itself", []specs.LinuxSyscall{socket(specs.ActTrap), {Names: []string{"socketcall"}, Action: specs.ActAllow}}, trap, allow, allow},
+	} {
+		s := &specs.LinuxSeccomp{DefaultAction: specs.ActErrno, Architectures: []specs.Arch{specs.ArchX86}, Syscalls: append(c.rules, rules(specs.ActAllow, "openat2")...)}
+		for d, want := range map[call]uint32{
+			{number: 359, args: [6]uint64{unix.AF_UNIX, 0, unix.NETLINK_AUDIT}}: c.direct,
+			{number: 102, args: [6]uint64{1, 0, unix.NETLINK_AUDIT}}:            c.through,
+			{number: 102, args: [6]uint64{2, 0, unix.NETLINK_AUDIT}}:            c.other,
+		} {
+			d.arch = unix.AUDIT_ARCH_I386
+			if got := verdictOf(t, s, d); got != want {
+				t.Errorf("%s: %d: got %#x, want %#x", c.name, d.number, got, want)
+			}
+		}
+	}
+}
+
 func TestFlags(t *testing.T) {
 	for _, c := range []struct {
 		flags []specs.LinuxSeccompFlag

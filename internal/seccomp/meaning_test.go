@@ -1,6 +1,7 @@
 package seccomp
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -53,42 +54,77 @@ func (m *meaning) verdicts(d *call) []uint32 {
 }
 
 func (m *meaning) ofArch(a *arch, d *call) []uint32 {
-	var list []uint32
+	var list []held
 	for i := range m.s.Syscalls {
 		r := &m.s.Syscalls[i]
-		act := m.actions[i]
-		if act == m.fallback {
+		if m.actions[i] == m.fallback {
 			continue
 		}
 		for _, name := range r.Names {
-			through := false
-			if a.shared && row(name) >= 0 {
-				code := m.shared[row(name)]
-				through = code.call > 0 && int(d.number) == code.call && uint32(d.args[0]) == uint32(code.code)
-			}
+			through := m.through(a, d, name)
 			if !through && m.names[a.name][d.number] != name {
 				continue
 			}
 			for _, args := range groups(r.Args) {
 				holds, conditions := m.hold(a, args, d, through)
-				if conditions == 0 && !through {
-					return []uint32{act}
-				}
-				if holds {
-					list = append(list, act)
+				switch {
+				case conditions == "" && !through:
+					return []uint32{m.actions[i]}
+				case holds && through:
+					list = behind(list, held{m.actions[i], true, len(r.Args) == 0, conditions})
+				case holds:
+					list = append(list, held{action: m.actions[i]})
 				}
 			}
 		}
 	}
 	if list == nil {
-		list = append(list, m.fallback)
+		return []uint32{m.fallback}
 	}
-	return list
+	var actions []uint32
+	for _, h := range list {
+		actions = append(actions, h.action)
+	}
+	return actions
 }
 
-// hold reports whether all conditions hold, and how many there are that say
+// held is a rule that holds for a call.
+type held struct {
+	action         uint32
+	through, whole bool // for a call behind a shared one; without conditions
+	conditions     string
+}
+
+// behind adds a rule for a call behind a shared one: the first unconditional
+// one decides alone, and of those that say the same the stricter counts.
+func behind(list []held, h held) []held {
+	for i := range list {
+		switch old := &list[i]; {
+		case old.through && old.whole:
+			return list
+		case old.through && !h.whole && old.conditions == h.conditions:
+			old.action = uint32(min(int32(old.action), int32(h.action)))
+			return list
+		}
+	}
+	if h.whole {
+		list = slices.DeleteFunc(list, func(old held) bool { return old.through })
+	}
+	return append(list, h)
+}
+
+// through reports whether a call is that of the name, made by a shared one.
+func (m *meaning) through(a *arch, d *call, name string) bool {
+	if !a.shared || row(name) < 0 {
+		return false
+	}
+	code := m.shared[row(name)]
+	return code.call > 0 && int(d.number) == code.call && uint32(d.args[0]) == uint32(code.code)
+}
+
+// hold reports whether all conditions hold, and which there are that say
 // something.
-func (m *meaning) hold(a *arch, args []specs.LinuxSeccompArg, d *call, through bool) (holds bool, conditions int) {
+func (m *meaning) hold(a *arch, args []specs.LinuxSeccompArg, d *call, through bool) (holds bool, conditions string) {
 	holds = true
 	for _, c := range args {
 		x, v, mask := d.args[c.Index], c.Value, ^uint64(0)
@@ -104,7 +140,7 @@ func (m *meaning) hold(a *arch, args []specs.LinuxSeccompArg, d *call, through b
 		if mask == 0 || through && c.Index == 0 {
 			continue
 		}
-		conditions++
+		conditions += fmt.Sprintln(c.Index, c.Op, mask, v&mask)
 		holds = holds && map[specs.LinuxSeccompOperator]bool{specs.OpNotEqual: x != v, specs.OpLessThan: x < v, specs.OpLessEqual: x <= v,
 			specs.OpEqualTo: x == v, specs.OpGreaterEqual: x >= v, specs.OpGreaterThan: x > v, specs.OpMaskedEqual: x&mask == v&mask}[c.Op]
 	}

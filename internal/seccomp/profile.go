@@ -37,6 +37,7 @@ type verdict struct{ clauses []clause }
 type clause struct {
 	action     uint32
 	conditions []condition
+	whole      bool // of an unconditional rule for a call behind a shared one
 }
 
 func newProfile(s *specs.LinuxSeccomp) (*profile, error) {

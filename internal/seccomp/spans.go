@@ -132,7 +132,36 @@ func (p *profile) add(s *slot, a *arch, r *rule, through *condition) {
 			*s = slot{target{verdict: len(p.verdicts)}, true}
 		}
 		v := &p.verdicts[s.verdict-1]
-		v.clauses = append(v.clauses, clause{r.action, conditions})
+		if through != nil {
+			v.addBehind(clause{r.action, conditions, len(r.alternatives) == 0})
+		} else {
+			v.clauses = append(v.clauses, clause{r.action, conditions, false})
+		}
+	}
+}
+
+// addBehind adds a rule for a call behind a shared one; the first condition
+// tells which. As for calls with a number of their own the first unconditional
+// rule decides alone. Where rules have become equal, since nothing can be said
+// of the first argument, the stricter action counts: that of the lower number,
+// read as signed (seccomp(2)). libseccomp refuses such profiles.
+func (v *verdict) addBehind(c clause) {
+	kept, merged := v.clauses[:0], false
+	for _, old := range v.clauses {
+		switch {
+		case old.conditions[0] != c.conditions[0]:
+		case old.whole:
+			return // the first, so nothing has been left out
+		case c.whole:
+			continue
+		case slices.Equal(old.conditions, c.conditions):
+			old.action = uint32(min(int32(old.action), int32(c.action)))
+			merged = true
+		}
+		kept = append(kept, old)
+	}
+	if v.clauses = kept; !merged {
+		v.clauses = append(v.clauses, c)
 	}
 }
 

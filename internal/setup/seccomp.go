@@ -7,9 +7,12 @@ import (
 )
 
 // prepareSeccomp compiles linux.seccomp (runtime-spec 1.3, config-linux §
-// Seccomp) while the container's process is at work.
+// Seccomp) while the container's process is at work. That asks whether filters
+// can be: when one is loaded in `start`, nobody is there to be told.
 func prepareSeccomp(e *Env) error {
 	if e.filtered() {
+		e.B.For("linux.seccomp", "cannot have a filter")
+		e.B.SeccompAvailable(unix.SECCOMP_RET_KILL_THREAD)
 		e.Aside = append(e.Aside, e.compileSeccomp)
 	}
 	return nil

@@ -121,6 +121,14 @@ func TestSeccompContainer(t *testing.T) {
 	}
 	rows = append(rows, row{name: "empty object", edits: []linuxtest.Edit{seccomp(specs.LinuxSeccomp{})},
 		check: func(t *testing.T, r *report.Report) { equal(t, "mode", r.Seccomp, "0") }})
+	rows = append(rows, row{name: "user, new privileges, no process.capabilities", onlyTongs: "1.1 takes no capabilities for none",
+		edits: []linuxtest.Edit{noNewPrivileges(false), user(1000), seccomp(everything), func(s *specs.Spec) { s.Process.Capabilities = nil }},
+		check: func(t *testing.T, r *report.Report) {
+			filtered(t, r)
+			for _, set := range []string{"CapInh", "CapPrm", "CapEff", "CapAmb"} {
+				equal(t, set, r.Capabilities[set], "0000000000000000")
+			}
+		}})
 	each(t, linuxtest.One(t), rows)
 }
 

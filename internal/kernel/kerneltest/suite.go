@@ -231,7 +231,7 @@ func All(b *kernel.Batch) {
 	b.IoctlInt(h, 1, 1)
 	b.Socket(1, 2, 3)
 	b.Unshare(1).Setns(h, 1).Sethostname("h").Setdomainname("d").SendFD(h, kernel.NewHandle(3, "fd"))
-	b.Seccomp(2, []unix.SockFilter{{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ALLOW}})
+	b.SeccompAvailable(1).Seccomp(2, []unix.SockFilter{{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ALLOW}})
 	b.Execve("/x", []string{"a"}, []string{"e=1"}).ExitGroup(0)
 }
 
