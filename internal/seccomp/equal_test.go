@@ -108,8 +108,7 @@ func each(s *specs.LinuxSeccomp, random *rand.Rand, visit func(*call) bool) {
 	}
 }
 
-// compare wants the same verdicts of both programs, but where apart says why
-// not.
+// compare wants the same verdicts of both programs, and counts the calls.
 func compare(t *testing.T, s *specs.LinuxSeccomp, ours, theirs []unix.SockFilter, random *rand.Rand) (calls int) {
 	t.Helper()
 	each(s, random, func(d *call) bool {

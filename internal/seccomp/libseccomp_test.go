@@ -63,7 +63,7 @@ func (l *library) ask(text string) string {
 	return strings.TrimSpace(line)
 }
 
-// libraryNames are the names of seccomp_arch_resolve_name(3).
+// libraryName is the name that seccomp_arch_resolve_name(3) takes.
 func libraryName(a specs.Arch) string {
 	return strings.ToLower(strings.TrimPrefix(string(a), "SCMP_ARCH_"))
 }
