@@ -74,6 +74,8 @@ func format(name string) (string, bool) {
 		return "hppd", true
 	case "sched_setaffinity":
 		return "ddp", true
+	case "seccomp":
+		return "dxp", true
 	case "sendmsg":
 		return "hpx", true
 	case "setgroups":

@@ -16,6 +16,7 @@ import (
 
 	"tongs/internal/kernel"
 	"tongs/internal/rootfs"
+	"tongs/internal/seccomp"
 )
 
 // Options are what the command line adds to the configuration.
@@ -83,6 +84,7 @@ type Env struct {
 	program  string // what is executed, as found
 	search   []*candidate
 	chdir    [2]kernel.Handle
+	filter   *seccomp.Filter
 }
 
 // Container is a running container as exec finds it.

@@ -24,6 +24,7 @@ func ExecHostOrder() []Step {
 func ExecOrder() []Step {
 	return []Step{
 		{"out of memory score", []string{"process.oomScoreAdj"}, setOOMScore},
+		{"compile the filter", []string{"linux.seccomp"}, prepareSeccomp},
 		{"container's namespaces", nil, joinContainer}, // all at once, by the pidfd of its first process
 		{"keyring", nil, joinKeyring},
 		{"root", nil, openOwnRoot},

@@ -27,6 +27,7 @@ func HostOrder() []Step {
 func CreateOrder() []Step {
 	return []Step{
 		{"out of memory score", []string{"process.oomScoreAdj"}, setOOMScore}, // by tongs: lowering needs the host's rights
+		{"seccomp program", nil, prepareSeccomp},                              // by tongs, meanwhile
 		{"session", nil, newSession},
 		{"join namespaces", nil, joinNamespaces}, // with tongs' rights: they may belong to the host's user namespace
 		{"user namespace", []string{"linux.uidMappings", "linux.gidMappings"}, enterUserNamespace},
@@ -83,9 +84,10 @@ func CreateOrder() []Step {
 // whole, and nothing of it can be decided later.
 func TailOrder() []Step {
 	return []Step{
-		{"close descriptors", nil, closeAll}, // nothing is opened any more
-		{"report", nil, report},              // create: tongs may leave
-		{"wait for start", nil, waitFifo},    // create: `start` writes one byte
+		{"close descriptors", nil, closeAll},                // nothing is opened any more
+		{"report", nil, report},                             // create: tongs may leave
+		{"wait for start", nil, waitFifo},                   // create: `start` writes one byte
+		{"seccomp", []string{"linux.seccomp"}, loadSeccomp}, // last: the filter judges what comes after it
 		{"execute", nil, execute},
 	}
 }

@@ -3,6 +3,8 @@ package setup
 import (
 	"errors"
 	"fmt"
+
+	"tongs/internal/seccomp"
 )
 
 // unsupported lists the fields that this version refuses instead of ignoring
@@ -10,7 +12,7 @@ import (
 // asks for must not start.
 func unsupported() []string {
 	return []string{"process.apparmorProfile", "process.selinuxLabel", "process.scheduler", "process.ioPriority",
-		"linux.seccomp", "linux.intelRdt", "linux.personality", "linux.memoryPolicy", "linux.netDevices",
+		"linux.intelRdt", "linux.personality", "linux.memoryPolicy", "linux.netDevices",
 		"linux.mountLabel", "hooks"}
 }
 
@@ -46,7 +48,7 @@ func refuseUnsupported(e *Env) error {
 		refuse(n > 0, "hooks")
 	}
 	if l := e.Spec.Linux; l != nil {
-		refuse(l.Seccomp != nil, "linux.seccomp")
+		refuse(seccomp.Notifies(l.Seccomp), "linux.seccomp.listenerPath: an agent for SCMP_ACT_NOTIFY")
 		refuse(l.IntelRdt != nil, "linux.intelRdt")
 		refuse(l.Personality != nil, "linux.personality")
 		refuse(l.MemoryPolicy != nil, "linux.memoryPolicy")

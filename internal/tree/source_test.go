@@ -29,7 +29,6 @@ func callers() map[string]string {
 		"cli":              "descriptors that the caller passed",
 		"bundle":           "opens config.json without blocking",
 		"hook":             "host subsystem: executes hooks",
-		"seccomp":          "host subsystem: the agent's socket",
 		"resctrl":          "host subsystem: the resctrl file system",
 		"netdev":           "host subsystem: netlink",
 		"lsm":              "host subsystem: labels",
