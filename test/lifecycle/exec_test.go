@@ -37,12 +37,16 @@ func userNamespace(s *specs.Spec) {
 func TestExecJoins(t *testing.T) {
 	linuxtest.Each(t, func(t *testing.T, h *linuxtest.Host) {
 		for name, edits := range map[string][]linuxtest.Edit{
-			"default":            {},
-			"user namespace":     {userNamespace},
-			"time namespace":     {linuxtest.Namespace(specs.TimeNamespace, "")},
-			"cgroup namespace":   {linuxtest.Namespace(specs.CgroupNamespace, "")},
-			"host's processes":   {linuxtest.WithoutNamespace(specs.PIDNamespace)},
-			"host's network":     {linuxtest.WithoutNamespace(specs.NetworkNamespace)},
+			"default":          {},
+			"user namespace":   {userNamespace},
+			"time namespace":   {linuxtest.Namespace(specs.TimeNamespace, "")},
+			"cgroup namespace": {linuxtest.Namespace(specs.CgroupNamespace, "")},
+			"host's processes": {linuxtest.WithoutNamespace(specs.PIDNamespace)},
+			"host's network":   {linuxtest.WithoutNamespace(specs.NetworkNamespace)},
+			"seccomp": {func(s *specs.Spec) {
+				s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{Names: []string{"mknod", "mknodat"}, Action: specs.ActErrno}}}
+			}},
+			"no new privileges":  {func(s *specs.Spec) { s.Process.NoNewPrivileges = true }},
 			"user, group, limit": {func(s *specs.Spec) { s.Process.User = specs.User{UID: 1000, GID: 7, AdditionalGids: []uint32{8, 9}} }},
 		} {
 			h.Sub(t, name, func(t *testing.T, h *linuxtest.Host) {
