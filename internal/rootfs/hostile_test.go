@@ -118,6 +118,11 @@ func (tr *tree) make(p string, dir bool) (where string, f file, err error) {
 		return "", file{}, err
 	}
 	n, _, _ := place.H.Number(nil)
+	defer func() {
+		if err == nil && place.Top != (where == "") {
+			tr.t.Errorf("Make(%q): led to %q, Top is %v", p, where, place.Top)
+		}
+	}()
 	if int(n) == tr.fd {
 		tr.t.Errorf("Make(%q) gave the root's own handle away", p)
 	}

@@ -32,10 +32,11 @@ func (r *Root) Make(field, p string, dir bool) (*Place, error) {
 	}
 	b := &kernel.Batch{}
 	b.For(field, "cannot look at "+p)
-	if h == r.Dir { // the caller closes what it gets
+	top := h == r.Dir
+	if top { // the caller closes what it gets
 		h = b.Openat2(r.Dir, ".", unix.O_PATH, 0, kernel.InRootReal)
 	}
-	pl := &Place{Path: Clean(p), H: h, Stat: b.Stat(h), FS: b.Fstatfs(h)}
+	pl := &Place{Path: Clean(p), H: h, Stat: b.Stat(h), FS: b.Fstatfs(h), Top: top}
 	w.closeOthers(b, h)
 	if err := r.K.Run(b); err != nil {
 		return nil, err

@@ -272,6 +272,9 @@ func (e *Env) destination(m *mount) (*rootfs.Place, error) {
 		if place, err = e.Root.Make(name, m.path, !m.file); err != nil {
 			return nil, err
 		}
+		if place.Top { // only a mount on "/" becomes the root: one on top of it unnoticed would leave the handle below
+			return nil, fmt.Errorf("%s: %s leads to the root directory", name, m.path)
+		}
 		e.forgetPlaces(m)
 	}
 	if m.file == place.IsDir() {
