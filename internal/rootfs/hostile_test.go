@@ -386,3 +386,27 @@ func (tr *tree) tryPut(line string) {
 		unix.Mknodat(fd, base, unix.S_IFREG|0o644, 0)
 	}
 }
+
+// The text of a magic link (/proc/PID/fd/N, cwd, root, exe) may name anything of
+// the host's. It is never followed, while proc's ordinary links are.
+func TestMakeMagicLinks(t *testing.T) {
+	tr := newTree(t, nil)
+	proc, err := unix.Open("/proc", unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(proc)
+	tr.root.Dir = kernel.NewHandle(int64(proc), "proc")
+	for _, p := range []string{"/self/root", "/self/cwd/x", "/self/exe", fmt.Sprintf("/self/fd/%d", tr.fd), fmt.Sprintf("/thread-self/fd/%d/canary", tr.fd), "/self/root/..", "/self/ns/mnt"} {
+		if _, err := tr.root.Make("field", p, true); err == nil || !strings.Contains(err.Error(), "only the kernel can follow (ELOOP)") {
+			t.Errorf("%s: got %v", p, err)
+		}
+	}
+	place, err := tr.root.Make("field", "/mounts", false) // a link to self/mounts
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, _, _ := place.H.Number(nil)
+	unix.Close(int(n))
+	tr.checkCanary()
+}

@@ -122,12 +122,35 @@ func (w *walk) step(name string, dir bool) (h kernel.Handle, done bool, err erro
 		w.dirs = append(w.dirs, h)
 		return h, false, nil
 	case unix.S_IFLNK:
+		if err := w.refuseMagic(here, name, h); err != nil {
+			return h, false, err
+		}
 		return h, false, w.follow(string(link.Bytes()))
 	}
 	if len(w.rest) > 0 {
 		return h, false, fmt.Errorf("%s: cannot open %s: %q on the way is not a directory", w.field, w.path, name)
 	}
 	return h, true, nil
+}
+
+// refuseMagic refuses a link of proc whose text is not what it leads to
+// (proc_pid_fd(5)): the kernel, told to follow no such link, finds a loop.
+func (w *walk) refuseMagic(here kernel.Handle, name string, link kernel.Handle) error {
+	b := &kernel.Batch{}
+	b.For(w.field, "cannot open "+w.path)
+	fs := b.Fstatfs(link)
+	b.Allow()
+	h := b.Openat2(here, name, unix.O_PATH, 0, kernel.InRoot)
+	b.Allow()
+	b.Close(h)
+	b.Allow()
+	if err := w.root.K.Run(b); err != nil {
+		return err
+	}
+	if fs.Type() == unix.PROC_SUPER_MAGIC && h.Errno() == unix.ELOOP {
+		return fmt.Errorf("%s: cannot open %s: %q is a link that only the kernel can follow (ELOOP)", w.field, w.path, name)
+	}
+	return nil
 }
 
 func (w *walk) follow(target string) error {
