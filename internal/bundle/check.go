@@ -31,7 +31,11 @@ func Check(spec *specs.Spec) error {
 		c.Addf("annotations", "a key is empty")
 	}
 	if spec.Linux != nil {
+		before := len(c.errs)
 		checkLinux(&c, spec.Linux)
+		if len(c.errs) == before { // with wrong mappings it would be a guess
+			checkMappedUser(&c, spec)
+		}
 	}
 	return c.result()
 }

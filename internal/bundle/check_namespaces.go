@@ -1,7 +1,9 @@
 package bundle
 
 import (
+	"fmt"
 	"maps"
+	"os"
 	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -65,8 +67,41 @@ func checkUserMappings(c *checker, linux *specs.Linux) {
 			// runc demands only one of the two, then fails to become id 0.
 			c.Addf(m.path, "required for a new user namespace")
 		}
+		before := len(c.errs)
 		checkMappings(c, m.path, m.mappings)
+		if ns != nil && ns.Path == "" && len(m.mappings) > 0 && len(c.errs) == before && !isMapped(m.mappings, 0) {
+			c.Addf(m.path, "id 0 of the container is not mapped, as which it is set up")
+		}
 	}
+}
+
+// checkMappedUser: ids that a new user namespace does not have cannot be set
+// (setresuid(2), EINVAL).
+func checkMappedUser(c *checker, spec *specs.Spec) {
+	ns := namespace(spec.Linux, specs.UserNamespace)
+	if ns == nil || ns.Path != "" || spec.Process == nil {
+		return
+	}
+	user, linux := &spec.Process.User, spec.Linux
+	check := func(path string, id uint32, mappings []specs.LinuxIDMapping) {
+		if id != noID && len(mappings) > 0 && !isMapped(mappings, id) {
+			c.Addf(path, "%d is not mapped in the user namespace", id)
+		}
+	}
+	check("process.user.uid", user.UID, linux.UIDMappings)
+	check("process.user.gid", user.GID, linux.GIDMappings)
+	for i, gid := range user.AdditionalGids {
+		check(at("process.user.additionalGids", i), gid, linux.GIDMappings)
+	}
+}
+
+func isMapped(mappings []specs.LinuxIDMapping, id uint32) bool {
+	for _, m := range mappings {
+		if id >= m.ContainerID && id-m.ContainerID < m.Size {
+			return true
+		}
+	}
+	return false
 }
 
 // checkMappings applies the rules of user_namespaces(7) for uid_map: the
@@ -77,7 +112,9 @@ func checkMappings(c *checker, path string, mappings []specs.LinuxIDMapping) {
 		c.Addf(path, "%d entries, more than the kernel's limit of %d", len(mappings), maxExtents)
 		return
 	}
+	text := 0
 	for i, m := range mappings {
+		text += len(fmt.Sprintln(m.ContainerID, m.HostID, m.Size))
 		switch {
 		case m.Size == 0:
 			c.Addf(at(path, i, "size"), "must be above 0")
@@ -97,6 +134,9 @@ func checkMappings(c *checker, path string, mappings []specs.LinuxIDMapping) {
 				c.Addf(at(path, i), "overlaps entry %d on the host", j)
 			}
 		}
+	}
+	if size := os.Getpagesize(); text >= size {
+		c.Addf(path, "%d bytes as the kernel reads them, which takes less than %d", text, size)
 	}
 }
 

@@ -69,6 +69,7 @@ func TestCheckMappings(t *testing.T) {
 			`linux.uidMappings[1]: overlaps entry 0 in the container`,
 			`linux.uidMappings[1]: overlaps entry 0 on the host`,
 		}},
+		{"too long", uid(many(300)...), []string{`linux.uidMappings: 7200 bytes as the kernel reads them, which takes less than 4096`}},
 		{"too many", uid(make([]specs.LinuxIDMapping, 341)...),
 			[]string{`linux.uidMappings: 341 entries, more than the kernel's limit of 340`}},
 	})
@@ -162,4 +163,12 @@ func TestSysctlPath(t *testing.T) {
 			t.Errorf("%q: got %q, %v, want %q", name, got, err, want)
 		}
 	}
+}
+
+// many are mappings of ten-digit ids.
+func many(n uint32) (list []specs.LinuxIDMapping) {
+	for i := range n {
+		list = append(list, specs.LinuxIDMapping{ContainerID: 3000000000 + i, HostID: 2000000000 + i, Size: 1})
+	}
+	return list
 }

@@ -139,7 +139,10 @@ func TestCheckProcess(t *testing.T) {
 			`process.consoleSize.height: 65536 is more than 65535`,
 			`process.consoleSize.width: 65537 is more than 65535`,
 		}},
-		{"largest id", process(func(p *specs.Process) { p.User.UID = 1<<32 - 2 }), nil},
+		{"largest id", func(s *specs.Spec) {
+			s.Process.User.UID = 1<<32 - 2
+			s.Linux.UIDMappings = append(s.Linux.UIDMappings, specs.LinuxIDMapping{ContainerID: 1<<32 - 2, HostID: 5, Size: 1})
+		}, nil},
 		{"no ids", process(func(p *specs.Process) {
 			p.User = specs.User{UID: 1<<32 - 1, GID: 1<<32 - 1, AdditionalGids: []uint32{1, 1<<32 - 1}, Umask: ptr(uint32(777))}
 		}), []string{

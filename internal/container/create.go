@@ -99,7 +99,7 @@ func (c *creation) prepare() (err error) {
 		Options: setup.Options{ID: c.o.ID, Bundle: c.b.Dir, NoPivot: c.o.NoPivot, NoNewKeyring: c.o.NoNewKeyring,
 			PreserveFDs: c.o.PreserveFDs, Park: c.o.Park},
 		Spec: c.b.Spec, Host: host.Kernel{}, K: host.Kernel{}, B: &kernel.Batch{Expect: 160}, Warn: c.o.Warn,
-		CgroupV2: c.group.Unified(), CgroupsV1: hierarchies(c.group),
+		CgroupV2: c.group.Unified(), CgroupsV1: hierarchies(c.group), UserNS: c.lend,
 	}
 	return nil
 }
@@ -169,11 +169,42 @@ func (c *creation) create(store *state.Store) (err error) {
 	}
 	// The limits are in force when the first round trip returns; nothing of
 	// the image has been executed then.
-	c.env.Aside = []func() error{c.group.Limit, c.completeState, func() error { return c.dir.Write(c.st) }}
+	c.env.Aside = []func() error{c.limit, c.completeState, func() error { return c.dir.Write(c.st) }}
 	if err := c.env.Do(setup.CreateOrder()); err != nil {
 		return c.explain(err)
 	}
 	return c.finish()
+}
+
+// limit sets the limits, and then gives the cgroup to the container's user if
+// it may be divided further.
+func (c *creation) limit() error {
+	if err := c.group.Limit(); err != nil {
+		return err
+	}
+	if uid, ok := c.env.CgroupOwner(); ok && uid != 0 {
+		if err := c.group.Delegate(int(uid)); err != nil {
+			return fmt.Errorf("linux.cgroupsPath: cannot give the cgroup to the user: %w", err)
+		}
+	}
+	return nil
+}
+
+// lend runs f with a stub that ends with it, in no namespace and no cgroup of
+// the container's.
+func (c *creation) lend(f func(kernel.Kernel, kernel.Handle) (kernel.Handle, error)) (kernel.Handle, error) {
+	s, err := stub.Start(stub.Config{CgroupFD: -1, Stdio: [3]int{0, 1, 2}, ImageDirs: c.imageDirs()})
+	if err != nil {
+		return kernel.Handle{}, err
+	}
+	defer s.Close()
+	defer s.Kill()
+	return f(s, kernel.NewHandle(int64(s.PID), "helper"))
+}
+
+// imageDirs is where the stub's executable may lie.
+func (c *creation) imageDirs() []string {
+	return []string{c.dir.Path(), "/tmp", "/var/tmp", "/dev/shm"}
 }
 
 func (c *creation) onFailure(f func()) { c.undo = append(c.undo, f) }
@@ -196,7 +227,7 @@ func (c *creation) start() error {
 	}
 	inherit = append(inherit, c.env.Inherit()...)
 	c.stub, err = stub.Start(stub.Config{Namespaces: c.env.CloneFlags(), CgroupFD: cgroupFD, Stdio: [3]int{0, 1, 2},
-		Preserve: c.o.PreserveFDs, Inherit: inherit, ImageDirs: []string{c.dir.Path(), "/tmp", "/var/tmp", "/dev/shm"}})
+		Preserve: c.o.PreserveFDs, Inherit: inherit, ImageDirs: c.imageDirs()})
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,8 @@ func format(name string) (string, bool) {
 		return "pppd", true
 	case "chdir", "chroot":
 		return "p", true
+	case "clone":
+		return "xdpdd", true
 	case "close":
 		return "h", true
 	case "close_range":
@@ -186,7 +188,7 @@ func (m *Mem) String() string {
 	case m.Out:
 		return "[out " + strconv.Itoa(len(m.Bytes)) + "]"
 	case m.Text:
-		return strconv.Quote(string(m.Bytes[:len(m.Bytes)-1]))
+		return quote(m.Bytes[:len(m.Bytes)-1])
 	case len(m.Refs) > 0:
 		parts := make([]string, len(m.Refs))
 		for i, r := range m.Refs {
@@ -255,4 +257,14 @@ func fsconfigCommand(n uint64) string {
 		return "FSCONFIG_CMD_CREATE"
 	}
 	return strconv.FormatUint(n, 10)
+}
+
+// maxText bounds how much of a text is printed, which can be a file's content.
+const maxText = 256
+
+func quote(text []byte) string {
+	if len(text) > maxText {
+		return strconv.Quote(string(text[:maxText])) + "…"
+	}
+	return strconv.Quote(string(text))
 }

@@ -64,6 +64,15 @@ func (b *Batch) mountSetattr(h Handle, path string, flags uint, a MountAttr) *Ba
 	return b
 }
 
+// MountIdmap adds mount_setattr(2) with MOUNT_ATTR_IDMAP (5.12): files of the
+// detached mount h, and of those below it if flags has AT_RECURSIVE, have the
+// owners that the user namespace maps theirs to. The namespace must have been
+// opened by an earlier batch.
+func (b *Batch) MountIdmap(h Handle, flags uint, userNS Handle) *Batch {
+	n, _, _ := userNS.Number(nil)
+	return b.MountSetattr(h, flags, MountAttr{Set: unix.MOUNT_ATTR_IDMAP, UserNS: uint64(n)})
+}
+
 // mountAttr prints struct mount_attr: the attributes that are changed.
 func mountAttr(mem []byte) string {
 	word := func(i int) uint64 { return binary.NativeEndian.Uint64(mem[8*i:]) }

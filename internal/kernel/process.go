@@ -152,6 +152,28 @@ func (b *Batch) Unshare(flags uint64) *Batch {
 	return b
 }
 
+// ForkSibling adds clone(2) with CLONE_PARENT: the caller ends where it
+// succeeds, and its child, whose parent is that of the caller, executes what
+// follows. It is how a process gets into the PID and time namespaces that it
+// can only give to its children. The result is the child's number in the
+// caller's PID namespace.
+func (b *Batch) ForkSibling() *Tid {
+	t := &Tid{}
+	c := b.add("clone", unix.SYS_CLONE, num(unix.CLONE_PARENT|unix.CLONE_PARENT_SETTID), Arg{}, b.out(t.mem[:]), Arg{}, Arg{})
+	c.ExitPositive = true
+	return t
+}
+
+// Tid is a process number that a call writes to memory.
+type Tid struct{ mem [4]byte }
+
+// PID returns the number, once the batch has run.
+func (t *Tid) PID() int { return int(int32(binary.NativeEndian.Uint32(t.mem[:]))) }
+
+// Child returns the number that ForkSibling, as which c was added, has
+// written. For kernels.
+func (c *Call) Child() int { return (&Tid{[4]byte(c.Args[2].Mem.Bytes)}).PID() }
+
 // Setns adds setns(2): joins the namespace that h is open on.
 func (b *Batch) Setns(h Handle, kind uint64) *Batch {
 	b.add("setns", unix.SYS_SETNS, ref(h), num(kind))

@@ -139,15 +139,18 @@ func (w *walk) refuseMagic(here kernel.Handle, name string, link kernel.Handle) 
 	b := &kernel.Batch{}
 	b.For(w.field, "cannot open "+w.path)
 	fs := b.Fstatfs(link)
-	b.Allow()
+	if err := w.root.K.Run(b); err != nil || fs.Type() != unix.PROC_SUPER_MAGIC {
+		return err
+	}
+	b = &kernel.Batch{}
+	b.For(w.field, "cannot open "+w.path)
 	h := b.Openat2(here, name, unix.O_PATH, 0, kernel.InRoot)
 	b.Allow()
-	b.Close(h)
-	b.Allow()
+	b.Close(h).Allow()
 	if err := w.root.K.Run(b); err != nil {
 		return err
 	}
-	if fs.Type() == unix.PROC_SUPER_MAGIC && h.Errno() == unix.ELOOP {
+	if h.Errno() == unix.ELOOP {
 		return fmt.Errorf("%s: cannot open %s: %q is a link that only the kernel can follow (ELOOP)", w.field, w.path, name)
 	}
 	return nil

@@ -24,7 +24,7 @@ func openCwd(e *Env) error {
 		return err
 	}
 	if n := e.cwd.Errno(); n != 0 {
-		if !e.cwd.Missing() {
+		if !e.cwd.Missing() || e.Joined != nil {
 			return fmt.Errorf("process.cwd: cannot open %s: %s (%s)", e.cwd.Path, n.Error(), unix.ErrnoName(n))
 		}
 		var err error

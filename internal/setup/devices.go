@@ -85,7 +85,13 @@ func (e *Env) bindsDev() bool {
 // fillDev makes the devices and links in a detached /dev.
 func (e *Env) fillDev(dev kernel.Handle) {
 	for _, d := range e.devices() {
-		if dir, name := rootfs.Parent(d.path); dir == "/dev" {
+		dir, name := rootfs.Parent(d.path)
+		switch {
+		case dir != "/dev":
+		case e.bindsDevices() && d.node():
+			e.B.For(d.field, "cannot make "+d.path)
+			e.B.Mknodat(dev, name, unix.S_IFREG, 0)
+		default:
 			e.makeDevice(dev, name, d)
 		}
 	}
@@ -141,9 +147,12 @@ func makeDevices(e *Env) error {
 	if e.bindsDev() {
 		return nil
 	}
+	if err := e.bindDevices(); err != nil {
+		return err
+	}
 	for _, d := range e.devices() {
 		dir, name := rootfs.Parent(d.path)
-		if e.devSet && dir == "/dev" {
+		if e.devSet && dir == "/dev" || e.bindsDevices() && d.node() {
 			continue
 		}
 		if err := e.Sync(); err != nil {

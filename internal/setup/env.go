@@ -41,6 +41,13 @@ type Env struct {
 	// executes calls, one a round trip.
 	Aside []func() error
 
+	// Joined is the running container that the process joins, for exec.
+	Joined *Container
+
+	// UserNS lends a process that is not in the container, whose kernel and
+	// number f gets, to make a user namespace in. Idmapped mounts need one.
+	UserNS func(f func(k kernel.Kernel, pid kernel.Handle) (kernel.Handle, error)) (kernel.Handle, error)
+
 	// What the host steps opened, as handles of the host and, once the
 	// container's process exists, of that (Inherit).
 	inherit []*kernel.Handle
@@ -52,13 +59,15 @@ type Env struct {
 	Fifo      kernel.Handle // exec.fifo, if Park
 	FirstOwn  uint          // the container's first descriptor that its program does not get
 
-	root      kernel.Handle   // root.path's tree
-	sources   []source        // of bind mounts, by index of spec.mounts
-	null      kernel.Handle   // the host's /dev/null, checked
-	joins     []join          // namespaces by path
-	cgroups   []kernel.Handle // container's v1 directories
-	stdioNull [3]bool         // descriptor i is the host's /dev/null
-	stdioOwn  [3]bool         // descriptor i is to be given to the container's user
+	root      kernel.Handle            // root.path's tree
+	sources   []source                 // of bind mounts, by index of spec.mounts
+	mappings  map[string]kernel.Handle // user namespaces of idmapped mounts
+	binds     []*deviceBind            // the host's devices, in a user namespace
+	null      kernel.Handle            // the host's /dev/null, checked
+	joins     []join                   // namespaces by path
+	cgroups   []kernel.Handle          // container's v1 directories
+	stdioNull [3]bool                  // descriptor i is the host's /dev/null
+	stdioOwn  [3]bool                  // descriptor i is to be given to the container's user
 
 	mounts   []*mount // the plan of spec.mounts
 	late     []late   // mounts that become read-only once they are filled
@@ -74,6 +83,14 @@ type Env struct {
 	program  string // what is executed, as found
 	search   []*candidate
 	chdir    [2]kernel.Handle
+}
+
+// Container is a running container as exec finds it.
+type Container struct {
+	Process    kernel.Handle // pidfd of its first process
+	Namespaces uint64        // those to join: CLONE_NEW… flags
+	Root       kernel.Handle // its root directory, if it has no mount namespace
+	Keyring    bool          // it has a session keyring of its own
 }
 
 // V1Hierarchy is a cgroup v1 hierarchy of the host.
@@ -120,6 +137,13 @@ func (e *Env) Sync() error {
 	if len(e.Aside) > 0 {
 		e.B.Meanwhile, e.Aside = e.Aside[0], e.Aside[1:]
 	}
+	err := e.K.Run(e.B)
+	e.B.Reset()
+	return err
+}
+
+// run is Sync that leaves Aside alone: for what must come before it.
+func (e *Env) run() error {
 	err := e.K.Run(e.B)
 	e.B.Reset()
 	return err

@@ -32,6 +32,30 @@ func namespaceFlag(t specs.LinuxNamespaceType) uint64 {
 	return 0
 }
 
+// NamespaceFlag is the clone(2) flag of a namespace as state.json names it
+// ("NEWPID"), 0 if there is none.
+func NamespaceFlag(name string) uint64 {
+	switch name {
+	case "NEWPID":
+		return unix.CLONE_NEWPID
+	case "NEWNET":
+		return unix.CLONE_NEWNET
+	case "NEWNS":
+		return unix.CLONE_NEWNS
+	case "NEWIPC":
+		return unix.CLONE_NEWIPC
+	case "NEWUTS":
+		return unix.CLONE_NEWUTS
+	case "NEWUSER":
+		return unix.CLONE_NEWUSER
+	case "NEWCGROUP":
+		return unix.CLONE_NEWCGROUP
+	case "NEWTIME":
+		return unix.CLONE_NEWTIME
+	}
+	return 0
+}
+
 func (e *Env) namespace(t specs.LinuxNamespaceType) (specs.LinuxNamespace, bool) {
 	if e.Spec.Linux != nil {
 		for _, n := range e.Spec.Linux.Namespaces {
@@ -57,8 +81,25 @@ func (e *Env) newNamespace(t specs.LinuxNamespaceType) bool {
 }
 
 // CloneFlags are the namespaces that the container's process is born into:
-// that of process ids, which no process can enter later itself.
-func (e *Env) CloneFlags() uintptr { return uintptr(e.newNamespaces() & unix.CLONE_NEWPID) }
+// that of process ids, which no process can enter later itself, unless it must
+// be made later (forks).
+func (e *Env) CloneFlags() uintptr {
+	if e.forks() {
+		return 0
+	}
+	return uintptr(e.newNamespaces() & unix.CLONE_NEWPID)
+}
+
+// forks reports whether the process gets into a namespace as a child of
+// itself: a PID namespace that belongs to the container's user namespace or is
+// joined, and a new time namespace.
+func (e *Env) forks() bool {
+	if e.Joined != nil {
+		return e.Joined.Namespaces&unix.CLONE_NEWPID != 0
+	}
+	pid, ok := e.namespace(specs.PIDNamespace)
+	return ok && (pid.Path != "" || e.hasNamespace(specs.UserNamespace)) || e.newNamespace(specs.TimeNamespace)
+}
 
 func (e *Env) newNamespaces() (flags uint64) {
 	if e.Spec.Linux != nil {
@@ -76,10 +117,29 @@ func (e *Env) newNamespaces() (flags uint64) {
 // millisecond, in which tongs goes on. A cgroup namespace has the cgroup that
 // the process is in as its root (cgroup_namespaces(7)), so it must be in it.
 func unshareNamespaces(e *Env) error {
-	if flags := e.newNamespaces() &^ unix.CLONE_NEWPID; flags != 0 {
+	flags := e.newNamespaces() &^ (unix.CLONE_NEWUSER | uint64(e.CloneFlags()))
+	if flags != 0 {
 		e.B.For("linux.namespaces", "cannot make new namespaces")
 		e.B.Unshare(flags)
 	}
+	return nil
+}
+
+// fork lets a child go on that is in the namespaces which the process can give
+// only to its children (pid_namespaces(7), time_namespaces(7)).
+func fork(e *Env) error {
+	if !e.forks() {
+		return nil
+	}
+	if err := e.writeTimeOffsets(); err != nil {
+		return err
+	}
+	e.B.For("linux.namespaces", "cannot fork into the new namespaces")
+	child := e.B.ForkSibling()
+	if err := e.run(); err != nil {
+		return err
+	}
+	e.PID = kernel.NewHandle(int64(child.PID()), "container")
 	return nil
 }
 
@@ -132,8 +192,12 @@ func openNamespaces(e *Env) error {
 	return nil
 }
 
+// joinNamespaces joins what is given by path, with tongs' rights.
 func joinNamespaces(e *Env) error {
 	for _, j := range e.joins {
+		if j.kind == unix.CLONE_NEWUSER {
+			continue // enterUserNamespace
+		}
 		e.B.For(j.field, "cannot join the namespace")
 		e.B.Setns(j.h, j.kind)
 		e.B.Close(j.h)

@@ -10,13 +10,14 @@ func HostOrder() []Step {
 		{"supported fields only", unsupported(), refuseUnsupported},
 		// The root is opened once, here, as a detached copy of its tree.
 		{"root tree", []string{"root.path"}, openRoot},
-		// Sources are the host's: opened before the container's namespaces
-		// exist, with tongs' rights.
-		{"bind sources", nil, openSources},
 		{"cgroup directories", nil, (*Env).openCgroups},
+		{"devices of the host", nil, openDevices},
 		{"null device", nil, openNull},
 		{"kernel's memory image", nil, lookForKcore},
 		{"namespaces to join", []string{"linux.namespaces"}, openNamespaces},
+		// Sources are the host's: opened before the container's namespaces
+		// exist, with tongs' rights.
+		{"bind sources", nil, openSources}, // behind the user namespace, which may map their owners
 		{"standard streams", nil, lookAtStdio},
 	}
 }
@@ -27,9 +28,11 @@ func CreateOrder() []Step {
 	return []Step{
 		{"out of memory score", []string{"process.oomScoreAdj"}, setOOMScore}, // by tongs: lowering needs the host's rights
 		{"session", nil, newSession},
-		{"keyring", nil, joinKeyring},              // first: what it opens later is charged to the new keyring
-		{"new namespaces", nil, unshareNamespaces}, // the process is in its cgroup, which becomes the root of a cgroup namespace
-		{"join namespaces", nil, joinNamespaces},
+		{"join namespaces", nil, joinNamespaces}, // with tongs' rights: they may belong to the host's user namespace
+		{"user namespace", []string{"linux.uidMappings", "linux.gidMappings"}, enterUserNamespace},
+		{"keyring", nil, joinKeyring},                                 // what it opens later is charged to the new keyring
+		{"new namespaces", nil, unshareNamespaces},                    // the process is in its cgroup, which becomes the root of a cgroup namespace
+		{"fork into namespaces", []string{"linux.timeOffsets"}, fork}, // before proc is mounted, which shows the PID namespace of who mounts it
 		{"host name", []string{"hostname"}, setHostname},
 		{"domain name", []string{"domainname"}, setDomainname},
 		{"loopback", nil, raiseLoopback},
@@ -44,8 +47,9 @@ func CreateOrder() []Step {
 		{"pivot", nil, enterRoot}, // from here on no path of the host exists in the namespace
 		{"null for standard streams", nil, replaceNull},
 		{"console", []string{"process.terminal", "process.consoleSize"}, openConsole}, // from the container's own devpts
-		{"late read-only", nil, lockLate},                                             // tmpfs and /dev, now that they are filled
-		{"sysctl", []string{"linux.sysctl"}, writeSysctl},                             // before masks, and before /proc/sys is read-only
+		{"controlling terminal", nil, controlTerminal},
+		{"late read-only", nil, lockLate},                 // tmpfs and /dev, now that they are filled
+		{"sysctl", []string{"linux.sysctl"}, writeSysctl}, // before masks, and before /proc/sys is read-only
 
 		{"look up paths", []string{"linux.maskedPaths", "linux.readonlyPaths"}, lookUpPaths},
 		{"look up working directory", nil, lookUpCwd},

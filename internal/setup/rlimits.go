@@ -3,6 +3,7 @@ package setup
 import (
 	"fmt"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"tongs/internal/kernel"
@@ -13,14 +14,27 @@ import (
 // capabilities are dropped, and when the process opens nothing more, since a
 // small RLIMIT_NOFILE would stop it.
 func setRlimits(e *Env) error {
-	self := kernel.NewHandle(0, "self")
+	if len(e.Spec.Process.Rlimits) == 0 {
+		return nil
+	}
+	self, b := kernel.NewHandle(0, "self"), e.B
+	inUser := e.hasNamespace(specs.UserNamespace)
+	if inUser { // only the host may raise them
+		if err := e.run(); err != nil {
+			return err
+		}
+		self, b = e.PID, &kernel.Batch{}
+	}
 	for i, r := range e.Spec.Process.Rlimits {
 		n := rlimit(r.Type)
 		if n < 0 {
 			return fmt.Errorf("process.rlimits[%d].type: unknown rlimit %q", i, r.Type)
 		}
-		e.B.For(item("process.rlimits", i), "cannot set "+r.Type)
-		e.B.Prlimit(self, n, r.Soft, r.Hard)
+		b.For(item("process.rlimits", i), "cannot set "+r.Type)
+		b.Prlimit(self, n, r.Soft, r.Hard)
+	}
+	if inUser {
+		return e.Host.Run(b)
 	}
 	return nil
 }

@@ -35,7 +35,7 @@ func openSources(e *Env) error {
 			return fmt.Errorf("%s.source: required for a bind mount", m.field)
 		}
 		p := e.hostPath(m.Source)
-		if clean := path.Clean(p); e.hasNamespace("mount") && rootPath != "/" && strings.HasPrefix(clean, rootPath+"/") {
+		if clean := path.Clean(p); !m.idmapped() && e.hasNamespace("mount") && rootPath != "/" && strings.HasPrefix(clean, rootPath+"/") {
 			s.inside, s.path = true, strings.TrimPrefix(clean, rootPath)
 			continue
 		}
@@ -51,6 +51,11 @@ func openSources(e *Env) error {
 			return err
 		}
 		m.file = st.Type() != unix.S_IFDIR
+		if m.idmapped() {
+			if err := e.mapIDs(m, s.h, p); err != nil {
+				return err
+			}
+		}
 		s.proc = fs.Type() == unix.PROC_SUPER_MAGIC
 		e.keep(&s.h)
 	}

@@ -3,8 +3,6 @@ package setup
 import (
 	"errors"
 	"fmt"
-
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // unsupported lists the fields that this version refuses instead of ignoring
@@ -13,7 +11,7 @@ import (
 func unsupported() []string {
 	return []string{"process.apparmorProfile", "process.selinuxLabel", "process.scheduler", "process.ioPriority",
 		"linux.seccomp", "linux.intelRdt", "linux.personality", "linux.memoryPolicy", "linux.netDevices",
-		"linux.timeOffsets", "linux.uidMappings", "linux.gidMappings", "linux.mountLabel", "hooks"}
+		"linux.mountLabel", "hooks"}
 }
 
 // Ignored lists the fields that need no step, each with the reason.
@@ -41,11 +39,7 @@ func refuseUnsupported(e *Env) error {
 			errs = append(errs, fmt.Errorf("%s: not supported by this version of tongs", path))
 		}
 	}
-	p := e.Spec.Process
-	refuse(p.ApparmorProfile != "", "process.apparmorProfile")
-	refuse(p.SelinuxLabel != "", "process.selinuxLabel")
-	refuse(p.Scheduler != nil, "process.scheduler")
-	refuse(p.IOPriority != nil, "process.ioPriority")
+	e.refuseProcess(refuse)
 	if h := e.Spec.Hooks; h != nil {
 		//lint:ignore SA1019 configurations of older specifications use it
 		n := len(h.Prestart) + len(h.CreateRuntime) + len(h.CreateContainer) + len(h.StartContainer) + len(h.Poststart) + len(h.Poststop)
@@ -57,24 +51,33 @@ func refuseUnsupported(e *Env) error {
 		refuse(l.Personality != nil, "linux.personality")
 		refuse(l.MemoryPolicy != nil, "linux.memoryPolicy")
 		refuse(len(l.NetDevices) > 0, "linux.netDevices")
-		refuse(len(l.TimeOffsets) > 0, "linux.timeOffsets")
-		refuse(len(l.UIDMappings) > 0, "linux.uidMappings")
-		refuse(len(l.GIDMappings) > 0, "linux.gidMappings")
 		refuse(l.MountLabel != "", "linux.mountLabel")
-		refuseNamespaces(l.Namespaces, refuse)
 	}
 	for _, m := range e.plan() {
 		refuse(m.opt.copyUp, m.field+".options: tmpcopyup")
-		refuse(m.opt.idmap || m.opt.ridmap || len(m.UIDMappings) > 0, m.field+".options: idmap")
+		if m.idmapped() && !m.opt.bind {
+			errs = append(errs, fmt.Errorf("%s.options: only bind mounts can have mapped owners", m.field))
+		}
 	}
 	return errors.Join(errs...)
 }
 
-func refuseNamespaces(list []specs.LinuxNamespace, refuse func(bool, string)) {
-	for i, n := range list {
-		path := item("linux.namespaces", i)
-		refuse(n.Type == specs.UserNamespace, path+": a user namespace")
-		refuse(n.Type == specs.TimeNamespace, path+": a time namespace")
-		refuse(n.Type == specs.PIDNamespace && n.Path != "", path+".path: joining a pid namespace")
+// refuseUnsupportedProcess is refuseUnsupported for exec.
+func refuseUnsupportedProcess(e *Env) error {
+	var errs []error
+	refuse := func(set bool, path string) {
+		if set {
+			errs = append(errs, fmt.Errorf("%s: not supported by this version of tongs", path))
+		}
 	}
+	e.refuseProcess(refuse)
+	return errors.Join(errs...)
+}
+
+func (e *Env) refuseProcess(refuse func(set bool, path string)) {
+	p := e.Spec.Process
+	refuse(p.ApparmorProfile != "", "process.apparmorProfile")
+	refuse(p.SelinuxLabel != "", "process.selinuxLabel")
+	refuse(p.Scheduler != nil, "process.scheduler")
+	refuse(p.IOPriority != nil, "process.ioPriority")
 }

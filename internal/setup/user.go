@@ -3,6 +3,7 @@ package setup
 import (
 	"strconv"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"tongs/internal/kernel"
@@ -20,6 +21,8 @@ func setUmask(e *Env) error {
 	mask := uint32(0o022)
 	if u := e.Spec.Process.User.Umask; u != nil {
 		mask = *u
+	} else if e.Joined != nil {
+		return nil // runc leaves the caller's
 	}
 	e.B.For("process.user.umask", "cannot set the umask")
 	e.B.Umask(mask)
@@ -78,7 +81,8 @@ func lookAtStdio(e *Env) error {
 		}
 		major, minor := st.Rdev()
 		e.stdioNull[i] = st.Type() == unix.S_IFCHR && major == 1 && minor == 3
-		e.stdioOwn[i] = !e.stdioNull[i] && st.UID() != e.Spec.Process.User.UID
+		uid, _ := e.hostUID(e.Spec.Process.User.UID)
+		e.stdioOwn[i] = !e.stdioNull[i] && st.UID() != uid
 	}
 	return nil
 }
@@ -113,12 +117,23 @@ func replaceNull(e *Env) error {
 // ownStreams gives the standard streams to the container's user, so that it
 // can open /dev/stdout. Streams that do not allow it stay as they are.
 func ownStreams(e *Env) error {
+	b := e.B
+	uid, own := e.Spec.Process.User.UID, e.hasNamespace(specs.UserNamespace)
+	if own { // they are the host's: the container's root may not give them away
+		b = &kernel.Batch{}
+		if uid, own = e.hostUID(uid); !own {
+			return nil
+		}
+	}
 	for i, yes := range e.stdioOwn {
 		if yes {
-			e.B.For("process.user", "cannot give the standard streams to the user")
-			e.B.Fchown(kernel.NewHandle(int64(i), "stdio"), e.Spec.Process.User.UID, ^uint32(0))
-			e.B.Allow(unix.EPERM, unix.EROFS, unix.EINVAL)
+			b.For("process.user", "cannot give the standard streams to the user")
+			b.Fchown(kernel.NewHandle(int64(i), "stdio"), uid, ^uint32(0))
+			b.Allow(unix.EPERM, unix.EROFS, unix.EINVAL)
 		}
+	}
+	if own {
+		return e.Host.Run(b)
 	}
 	return nil
 }
@@ -131,8 +146,6 @@ func setOOMScore(e *Env) error {
 	}
 	b := &kernel.Batch{}
 	b.For("process.oomScoreAdj", "cannot set the score")
-	h := b.Openat2(kernel.CWD(), "/proc/"+strconv.Itoa(e.PID.Count(1<<31))+"/oom_score_adj", unix.O_WRONLY, 0, 0)
-	b.Write(h, strconv.Itoa(*adj))
-	b.Close(h)
+	writeProc(b, e.PID, "oom_score_adj", strconv.Itoa(*adj))
 	return e.Host.Run(b)
 }

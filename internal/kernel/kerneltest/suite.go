@@ -230,6 +230,8 @@ func All(b *kernel.Batch) {
 	b.Ioctl(h, 1, []byte{1})
 	b.IoctlInt(h, 1, 1)
 	b.Socket(1, 2, 3)
+	b.SchedSetaffinity([]byte{1})
+	b.ForkSibling()
 	b.Unshare(1).Setns(h, 1).Sethostname("h").Setdomainname("d").SendFD(h, kernel.NewHandle(3, "fd"))
 	b.Execve("/x", []string{"a"}, []string{"e=1"}).ExitGroup(0)
 }

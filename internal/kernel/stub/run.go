@@ -31,6 +31,9 @@ func (s *Stub) Run(b *kernel.Batch) error {
 		if err := s.collect(b, first, next, gone); err != nil {
 			return err
 		}
+		if err := s.succeed(b.Calls[first:next]); err != nil {
+			return err
+		}
 		first = next
 	}
 	return b.Finish()
@@ -109,6 +112,32 @@ func (s *Stub) collect(b *kernel.Batch, first, next int, gone bool) error {
 	}
 	if gone {
 		return s.ended(&kernel.LostError{})
+	}
+	return nil
+}
+
+// succeed takes the child of a stub that has forked itself in its place. The
+// old process is waited for: it still has to store its result, which must not
+// hit a record of the next round.
+func (s *Stub) succeed(calls []kernel.Call) error {
+	for i := range calls {
+		c := &calls[i]
+		if !c.ExitPositive {
+			continue
+		}
+		pid := c.Child()
+		fd, err := unix.PidfdOpen(max(pid, 1), 0)
+		if err != nil {
+			return s.betrayed(lostAt(c), "cannot be found: "+err.Error())
+		}
+		// Only a child of ours can be waited for.
+		if err := unix.Waitid(unix.P_PIDFD, fd, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil); err != nil || pid == s.PID {
+			unix.Close(fd)
+			return s.betrayed(lostAt(c), "named a process that is not its child: "+strconv.Itoa(pid))
+		}
+		s.outcome()
+		unix.Close(s.PidFD)
+		s.PID, s.PidFD, s.reaped, s.how = pid, fd, false, ""
 	}
 	return nil
 }

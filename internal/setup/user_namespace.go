@@ -1,0 +1,157 @@
+package setup
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"tongs/internal/kernel"
+)
+
+// enterUserNamespace makes the container's user namespace or joins it, and
+// becomes its root: what the process makes from here on belongs to the
+// container (user_namespaces(7)). It was executed outside, so whoever is root
+// inside cannot trace it.
+func enterUserNamespace(e *Env) error {
+	n, ok := e.namespace(specs.UserNamespace)
+	if !ok {
+		return nil
+	}
+	if n.Path == "" {
+		if err := e.newUserNamespace(); err != nil {
+			return err
+		}
+	} else {
+		for _, j := range e.joins {
+			if j.kind == unix.CLONE_NEWUSER {
+				e.B.For(j.field, "cannot join the namespace")
+				e.B.Setns(j.h, j.kind)
+				e.B.Close(j.h)
+			}
+		}
+		if err := e.compareMappings(); err != nil {
+			return err
+		}
+	}
+	e.B.For("linux.gidMappings", "cannot become group 0 of the user namespace, which must be mapped")
+	e.B.Setresgid(0)
+	e.B.For("linux.uidMappings", "cannot become user 0 of the user namespace, which must be mapped")
+	e.B.Setresuid(0)
+	return nil
+}
+
+// newUserNamespace makes the namespace and has its mappings written by the
+// host, which may map what it likes.
+func (e *Env) newUserNamespace() error {
+	e.B.For("linux.namespaces", "cannot make a user namespace")
+	e.B.Unshare(unix.CLONE_NEWUSER)
+	if err := e.run(); err != nil {
+		return err
+	}
+	b := &kernel.Batch{}
+	for _, m := range e.mapFiles() {
+		b.For(m.field, "cannot map")
+		writeProc(b, e.PID, m.file, mapping(m.list))
+	}
+	return e.Host.Run(b)
+}
+
+// compareMappings refuses mappings that the joined namespace does not have.
+// Engines give them along with the path, and they have been set already.
+func (e *Env) compareMappings() error {
+	if len(e.Spec.Linux.UIDMappings)+len(e.Spec.Linux.GIDMappings) == 0 {
+		return nil
+	}
+	var texts []*kernel.Buffer
+	b := &kernel.Batch{}
+	files := e.mapFiles()
+	for _, m := range files {
+		b.For(m.field, "cannot read the mappings of the namespace")
+		h := b.Openat2(kernel.CWD(), processFile(e.PID, m.file), unix.O_RDONLY, 0, 0)
+		texts = append(texts, b.Read(h, 16<<10))
+		b.Close(h)
+	}
+	if err := e.run(); err != nil {
+		return err
+	}
+	if err := e.Host.Run(b); err != nil {
+		return err
+	}
+	for i, m := range files {
+		have := strings.Fields(string(texts[i].Bytes()))
+		if len(m.list) > 0 && !slices.Equal(have, strings.Fields(mapping(m.list))) {
+			return fmt.Errorf("%s: not those of the user namespace that is given by path, which are %q", m.field, strings.Join(have, " "))
+		}
+	}
+	return nil
+}
+
+type mapFile struct {
+	field, file string
+	list        []specs.LinuxIDMapping
+}
+
+func (e *Env) mapFiles() []mapFile {
+	return []mapFile{
+		{"linux.uidMappings", "uid_map", e.Spec.Linux.UIDMappings},
+		{"linux.gidMappings", "gid_map", e.Spec.Linux.GIDMappings},
+	}
+}
+
+func processFile(pid kernel.Handle, name string) string {
+	return "/proc/" + strconv.Itoa(pid.Count(1<<31)) + "/" + name
+}
+
+// writeProc adds calls that write a file of a process on the host's /proc.
+func writeProc(b *kernel.Batch, pid kernel.Handle, name, text string) {
+	h := b.Openat2(kernel.CWD(), processFile(pid, name), unix.O_WRONLY, 0, 0)
+	b.Write(h, text)
+	b.Close(h)
+}
+
+// mapping is the text of uid_map and gid_map.
+func mapping(list []specs.LinuxIDMapping) string {
+	var s strings.Builder
+	for _, m := range list {
+		for i, n := range []uint32{m.ContainerID, m.HostID, m.Size} {
+			if i > 0 {
+				s.WriteByte(' ')
+			}
+			s.WriteString(strconv.FormatUint(uint64(n), 10))
+		}
+		s.WriteByte('\n')
+	}
+	return s.String()
+}
+
+// CgroupOwner is the host's id of the user who gets the container's cgroup: one
+// who can write to it, in a cgroup namespace of its own, may divide it further.
+func (e *Env) CgroupOwner() (uid uint32, ok bool) {
+	if !e.CgroupV2 || !e.newNamespace(specs.CgroupNamespace) {
+		return 0, false
+	}
+	for _, m := range e.plan() {
+		if m.fstype == "cgroup2" && (m.opt.set|m.opt.recSet)&unix.MOUNT_ATTR_RDONLY == 0 {
+			return e.hostUID(e.Spec.Process.User.UID)
+		}
+	}
+	return 0, false
+}
+
+// hostUID is what the host calls a user of the container, if the configuration
+// has the mappings: it need not for a user namespace that is joined.
+func (e *Env) hostUID(uid uint32) (uint32, bool) {
+	if !e.hasNamespace(specs.UserNamespace) {
+		return uid, true
+	}
+	for _, m := range e.Spec.Linux.UIDMappings {
+		if uid >= m.ContainerID && uid-m.ContainerID < m.Size {
+			return m.HostID + (uid - m.ContainerID), true
+		}
+	}
+	return 0, false
+}
