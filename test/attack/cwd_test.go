@@ -90,3 +90,28 @@ func TestCwdRace(t *testing.T) {
 		{name: "file", swaps: []swap{{"vol:/w", "dir", "= x"}}, edits: where("/vol/w"), check: check, refused: "process.cwd", noRace: true},
 	})
 }
+
+// The same for exec, whose directory is taken in a running container.
+func TestCwdOfExec(t *testing.T) {
+	h := linuxtest.One(t)
+	for _, pid := range []string{"own", "host's"} {
+		h.Sub(t, pid+" PID namespace", func(t *testing.T, h *linuxtest.Host) {
+			edits := []linuxtest.Edit{linuxtest.Args("/bin/sleep", "1000"), writable}
+			if pid != "own" {
+				edits = append(edits, linuxtest.WithoutNamespace(specs.PIDNamespace))
+			}
+			s := newScene(t, h, edits...)
+			s.Must("run", "--detach", "--bundle", s.bundle, s.ID("a"))
+			for fd := range 41 {
+				for _, path := range []string{fmt.Sprintf("/proc/self/fd/%d", fd), fmt.Sprintf("/proc/thread-self/fd/%d", fd), "/w"} {
+					s.object(s.root+"/w", fmt.Sprintf("-> /proc/self/fd/%d", fd))
+					o := s.try(linuxtest.Command{Args: []string{"exec", "--cwd", path, s.ID("a"), "/bin/inside", "."}})
+					if o.started || !strings.Contains(o.Stderr, "process.cwd: ") {
+						t.Errorf("%s -> %d: started %v in %+v: %s", path, fd, o.started, o.Report, o.Stderr)
+					}
+				}
+			}
+			s.Must("delete", "--force", s.ID("a"))
+		})
+	}
+}

@@ -2,7 +2,8 @@
 // through all processes again and again, keeps what it could open of those
 // that are not its own (their program, root, working directory, descriptors),
 // and tries to write to each program that it saw. When it is told to end by a
-// line on standard input, it prints what it got, one line each, and "end".
+// line on standard input, it prints what it got, one line each, and "end". Its
+// argument is a path of the host's that its own root does not have.
 package main
 
 import (
@@ -119,8 +120,12 @@ func (in *intruder) directory(path string) {
 		return
 	}
 	defer unix.Close(fd)
-	in.got["directory"] = true
-	if _, err := os.Stat(path + "/etc/debian_version"); err == nil {
+	if _, err := os.Stat(path + os.Args[1]); err == nil {
 		in.got["root of the host"] = true
+	}
+	for _, name := range []string{"config.json", "state.json", "exec.fifo", "cgroup.procs"} {
+		if _, err := os.Stat(path + "/" + name); err == nil {
+			in.got["directory of the host with "+name] = true
+		}
 	}
 }
