@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"tongs/internal/linuxtest"
@@ -171,4 +172,60 @@ func TestStateIsPrivate(t *testing.T) {
 		t.Errorf("%s: mode %o, owner %d", s.Root(), st.Mode, st.Uid)
 	}
 	s.Must("delete", "--force", s.ID("a"))
+}
+
+// Strings that no message may cut or wrap (CVE-2021-43784): a clear error, and
+// nothing half made.
+func TestLongStrings(t *testing.T) {
+	h := linuxtest.One(t)
+	for _, n := range []int{4096, 65535, 65536, 70000, 1 << 20} {
+		long := "/" + strings.Repeat("x/", n/2)
+		for name, edit := range map[string]linuxtest.Edit{
+			"namespace path":    linuxtest.Namespace(specs.NetworkNamespace, long),
+			"cgroup path":       func(s *specs.Spec) { s.Linux.CgroupsPath = long },
+			"destination":       linuxtest.Mount(long+"/y", "tmpfs", "tmpfs"),
+			"source":            linuxtest.Mount("/tmp", "bind", long, "bind"),
+			"masked path":       func(s *specs.Spec) { s.Linux.MaskedPaths = []string{long} },
+			"working directory": cwd(long),
+			"root":              func(s *specs.Spec) { s.Root.Path = long },
+		} {
+			h.Sub(t, fmt.Sprintf("%s of %d", name, n), func(t *testing.T, h *linuxtest.Host) {
+				s := newScene(t, h, linuxtest.Args("/bin/true"), edit)
+				r := s.Run("run", "--bundle", s.bundle, s.ID("a"))
+				if r.Status == 0 || r.Status > 1 || len(r.Stderr) == 0 || strings.Contains(r.Stderr, "goroutine ") {
+					t.Errorf("status %d: %.300q", r.Status, r.Stderr)
+				}
+			})
+		}
+	}
+}
+
+// A helper that the kernel would run on the host (release_agent of cgroup v1,
+// CVE-2022-0492) cannot be set from a container of the usual configuration.
+func TestReleaseAgent(t *testing.T) {
+	linuxtest.Each(t, func(t *testing.T, h *linuxtest.Host) {
+		s := newScene(t, h, writable, linuxtest.Shell(`for f in /sys/fs/cgroup/release_agent /sys/fs/cgroup/*/release_agent; do
+			if [ -e $f ] && echo /x 2>/dev/null >$f; then echo wrote $f; fi; done 2>/dev/null; ls -d /sys/fs/cgroup; echo end`))
+		o := s.run("a")
+		if !strings.HasSuffix(o.Stdout, "/sys/fs/cgroup\nend\n") || strings.Contains(o.Stdout, "wrote") {
+			t.Errorf("%q", o.text)
+		}
+	})
+}
+
+// No abstract socket, which everybody in the host's network namespace could
+// connect to (CVE-2020-15257), while a container waits and while it runs.
+func TestNoAbstractSocket(t *testing.T) {
+	h := linuxtest.One(t)
+	s := newScene(t, h, linuxtest.Args("/bin/sleep", "1000"), linuxtest.WithoutNamespace(specs.NetworkNamespace), withoutMount("/sys"))
+	s.Must("create", "--bundle", s.bundle, s.ID("a"))
+	sockets := hostFile(t, "/proc/net/unix")
+	s.Must("start", s.ID("a"))
+	sockets += hostFile(t, "/proc/net/unix")
+	s.Must("delete", "--force", s.ID("a"))
+	for line := range strings.Lines(sockets) {
+		if strings.Contains(line, "@") && (strings.Contains(line, "tongs") || strings.Contains(line, s.ID(""))) {
+			t.Errorf("%s", line)
+		}
+	}
 }

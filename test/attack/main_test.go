@@ -56,7 +56,7 @@ func raceTime() time.Duration {
 }
 
 // field is how a refusal begins: with the part of config.json that it is about.
-var field = regexp.MustCompile(`msg="tongs (run|create|exec) failed: (root\.path|root\.readonly|mounts\[\d+\]|process\.[a-zA-Z]+|linux\.[a-zA-Z]+|cannot make the link /dev/|(cannot open )?/dev/null of the container|hostname)`)
+var field = regexp.MustCompile(`msg="(?:tongs )?(run|create|exec) failed: (root\.path|root\.readonly|mounts\[\d+\]|process\.[a-zA-Z]+|linux\.[a-zA-Z]+|cannot make the link /dev/|(cannot open )?/dev/null of the container|hostname)`)
 
 // scene is a bundle with a victim beside it.
 type scene struct {
