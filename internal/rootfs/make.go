@@ -68,6 +68,9 @@ func split(p string) []string {
 
 func (w *walk) run(dir bool) (kernel.Handle, error) {
 	w.dirs = []kernel.Handle{w.root.Dir}
+	if len(w.rest) > maxSteps+1 { // before half of them are made
+		return kernel.Handle{}, fmt.Errorf("%s: the path has more than %d components", w.field, maxSteps)
+	}
 	for step := 0; len(w.rest) > 0; step++ {
 		if step > maxSteps {
 			return kernel.Handle{}, fmt.Errorf("%s: %s has more than %d components", w.field, w.path, maxSteps)
