@@ -102,7 +102,11 @@ func identify(t testing.TB, fd int) file {
 
 // kernelOpen is the kernel's own answer.
 func (tr *tree) kernelOpen(p string) (file, error) {
-	fd, err := unix.Openat2(tr.fd, p, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
+	how := &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+	fd, err := unix.Openat2(tr.fd, p, how)
+	for err == unix.EAGAIN { // another process has renamed something
+		fd, err = unix.Openat2(tr.fd, p, how)
+	}
 	if err != nil {
 		return file{}, err
 	}

@@ -273,7 +273,7 @@ func (s *scene) race(act func() error, try func(i int) (started bool)) {
 	stop.Store(true)
 	wg.Wait()
 	s.t.Logf("%d containers started, %d refused, %d swaps, %d missed", started, refused, acts, missed)
-	if n := started + refused; !s.t.Failed() && (n < 10 || acts < n) {
+	if n := started + refused; !s.t.Failed() && (n < 3 || acts < n) {
 		s.t.Errorf("no race: %d swaps for %d containers", acts, n)
 	}
 }
@@ -415,6 +415,9 @@ func correct(t *testing.T, _ *scene, o *outcome) {
 		t.Errorf("/proc is a file system of type %s", p.FileSystem)
 	}
 	masked(t, o)
+	if p := o.Paths["/proc/sys/kernel/hostname"]; p.WriteError == "" && p.Error == "" {
+		t.Errorf("/proc/sys is not read-only: %+v", p)
+	}
 	if p := o.Paths["/dev/null"]; p.Type != "c" || p.Device != "1:3" {
 		t.Errorf("/dev/null is %+v", p)
 	}
@@ -430,15 +433,13 @@ func descriptors(t *testing.T, o *outcome) {
 	}
 }
 
-// masked checks the masked and read-only paths of the usual configuration.
+// masked checks the masked paths of the usual configuration. What is seen there
+// may be another object of the root by now, but nothing of proc's.
 func masked(t *testing.T, o *outcome) {
 	t.Helper()
 	for _, path := range []string{"/proc/kcore", "/proc/keys"} {
-		if p := o.Paths[path]; p.Error == "" && (p.Type != "c" || p.Device != "1:3") {
+		if p := o.Paths[path]; p.Error == "" && p.FileSystem == "0x9fa0" {
 			t.Errorf("%s is not masked: %+v", path, p)
 		}
-	}
-	if p := o.Paths["/proc/sys/kernel/hostname"]; p.WriteError == "" && p.Error == "" {
-		t.Errorf("/proc/sys is not read-only: %+v", p)
 	}
 }

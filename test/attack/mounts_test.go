@@ -116,7 +116,7 @@ func TestMissingMountPoints(t *testing.T) {
 		check := func(t *testing.T, s *scene, o *outcome) { somewhere(t, s, o) }
 		t.Run(kind, func(t *testing.T) {
 			play(t, linuxtest.One(t), []attackCase{
-				{name: "absolute link", swaps: []swap{{"vol:/a", "dir", "-> VICTIM"}}, edits: edits, check: check},
+				{name: "absolute link", swaps: []swap{{"vol:/a", "dir", "-> VICTIM"}}, edits: edits, check: check, noRace: kind == "directory"},
 				{name: "link upwards", swaps: []swap{{"vol:/a", "dir", "-> ../../../../../../VICTIM"}}, edits: edits, check: check, noRace: true},
 				{name: "dangling link", swaps: []swap{{"vol:/a", "dir", "-> VICTIM/new"}}, edits: edits, check: check, noRace: true},
 				{name: "magic link", swaps: []swap{{"vol:/a", "dir", "-> /proc/1/root/VICTIM"}}, edits: edits, refused: "mounts[8]", check: check, noRace: true},
@@ -184,7 +184,7 @@ func TestBindSourceReplaced(t *testing.T) {
 func TestBindSourceSpecial(t *testing.T) {
 	var cases []attackCase
 	for kind, want := range map[string]string{"fifo": "p", "socket": "socket", "kmsg": "c"} {
-		cases = append(cases, attackCase{name: kind, swaps: []swap{{"vol:/a", "= x", kind}}, noRace: kind != "fifo",
+		cases = append(cases, attackCase{name: kind, swaps: []swap{{"vol:/a", "= x", kind}}, noRace: true,
 			edits: func(s *scene, _ int) []linuxtest.Edit {
 				return []linuxtest.Edit{linuxtest.Mount("/mnt", "bind", s.volume()+"/a", "bind"), look("/mnt")}
 			},
@@ -225,14 +225,14 @@ func TestRootShapesRace(t *testing.T) {
 	for _, point := range []string{"/proc", "/sys", "/dev"} {
 		// At the path may be the trap again when the program looks.
 		check := func(t *testing.T, s *scene, o *outcome) {
-			if o.Report != nil && o.Paths["/proc"].FileSystem == "0x9fa0" {
+			if o.Report != nil {
 				masked(t, o)
 			}
 		}
 		cases = append(cases,
-			attackCase{name: point + " link", swaps: []swap{{point, "dir", "-> VICTIM"}}, check: check},
-			attackCase{name: point + " look-alike", swaps: []swap{{point, "dir", "look-alike"}}, check: check})
+			attackCase{name: point + " link", swaps: []swap{{point, "dir", "-> VICTIM"}}, check: check})
 	}
+	cases = append(cases, attackCase{name: "/proc look-alike", swaps: []swap{{"/proc", "dir", "look-alike"}}, check: cases[0].check})
 	h := linuxtest.One(t)
 	for _, c := range cases {
 		h.Sub(t, c.name, func(t *testing.T, h *linuxtest.Host) { c.race(newScene(t, h)) })

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -245,4 +246,54 @@ func buildIntruder(t *testing.T, h *linuxtest.Host) string {
 		t.Fatalf("cannot build the intruder: %v\n%s", err, out)
 	}
 	return path
+}
+
+// The user of exec is a number or refused, never another one (CVE-2026-30892).
+func TestUserOfExec(t *testing.T) {
+	h := linuxtest.One(t)
+	s := newScene(t, h, linuxtest.Args("/bin/sleep", "1000"))
+	s.Must("run", "--detach", "--bundle", s.bundle, s.ID("a"))
+	for user, want := range map[string]string{"1": "1:0", "1:2": "1:2", "0": "0:0", "4294967294": "4294967294:0", "01": "1:0 or refused", "1:": "1:0 or refused",
+		":1": "refused", "": "0:0", "-1": "refused", "+1": "refused", " 1": "refused", "1 ": "refused", "0x1": "refused", "1e3": "refused", "1.0": "refused",
+		"4294967295": "refused", "4294967296": "refused", "18446744073709551617": "refused", "1:-1": "refused", "1:4294967296": "refused", "root": "refused", "1:1:1": "refused", "user": "refused"} {
+		r := s.Run("exec", "--user", user, s.ID("a"), "/bin/sh", "-c", "echo $(id -u):$(id -g)")
+		got := strings.TrimSpace(r.Stdout)
+		if r.Status != 0 {
+			got = "refused"
+		}
+		if got != want && !strings.HasPrefix(want, got+" or ") && !strings.HasSuffix(want, " or "+got) {
+			t.Errorf("%q: got %s, want %s: %s", user, got, want, r.Stderr)
+		}
+	}
+	s.Must("delete", "--force", s.ID("a"))
+}
+
+// A process of exec has no inheritable capability, with and without --cap, and
+// nothing that the container has not (CVE-2022-29162, CVE-2022-27650, CVE-2025-27612).
+func TestCapabilitiesOfExec(t *testing.T) {
+	h := linuxtest.One(t)
+	s := newScene(t, h, linuxtest.Args("/bin/sleep", "1000"))
+	s.Must("run", "--detach", "--bundle", s.bundle, s.ID("a"))
+	for _, args := range [][]string{nil, {"--cap", "CAP_CHOWN"}, {"--user", "1000"}, {"--user", "1000", "--cap", "CAP_CHOWN"}} {
+		r := s.Run(append(append([]string{"exec"}, args...), s.ID("a"), "/bin/inside")...)
+		if r.Status != 0 {
+			t.Errorf("%q: %s", args, r.Stderr)
+			continue
+		}
+		caps := h.Look(r.Stdout).Capabilities
+		want := "0000000020000420" // CAP_AUDIT_WRITE, CAP_KILL, CAP_NET_BIND_SERVICE
+		if slices.Contains(args, "--cap") {
+			want = "0000000020000421"
+		}
+		if caps["CapInh"] != "0000000000000000" || caps["CapBnd"] != want {
+			t.Errorf("%q: %v", args, caps)
+		}
+		if ambient := caps["CapAmb"]; ambient != "0000000000000000" && !slices.Contains(args, "--cap") {
+			t.Errorf("%q: ambient %v", args, caps)
+		}
+		if slices.Contains(args, "--user") && !slices.Contains(args, "--cap") && caps["CapEff"] != "0000000000000000" {
+			t.Errorf("%q: %v", args, caps)
+		}
+	}
+	s.Must("delete", "--force", s.ID("a"))
 }
