@@ -154,7 +154,7 @@ func TestConsole(t *testing.T) {
 			}
 		})
 	}
-	for _, name := range []string{"console link", "console core link", "pts link", "ptmx link"} {
+	for _, name := range []string{"console link", "pts link", "ptmx link"} {
 		c := traps[name]
 		h.Sub(t, "race: "+name, func(t *testing.T, h *linuxtest.Host) {
 			s := newScene(t, h, edits("image")...)

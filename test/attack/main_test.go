@@ -10,7 +10,8 @@
 //
 // A race ends after 2,000 containers or 5 seconds, so that all of them together
 // take less than four minutes on two processors; with TONGS_LONG=1 in the
-// environment after 2,000 containers or 20 seconds, with -short after one second.
+// environment (and -timeout 30m) after 2,000 containers or 20 seconds, with -short
+// after one second.
 //
 // docs/threats.md says which known attack is played by which test.
 package attack
