@@ -77,7 +77,7 @@ type Env struct {
 	devSet   bool // /dev was filled while it was detached
 
 	cwd      *rootfs.Place
-	passwd   *kernel.Buffer
+	passwd   *passwd
 	masked   []*covered
 	readonly []*covered
 	environ  []string

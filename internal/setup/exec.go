@@ -29,8 +29,9 @@ func ExecOrder() []Step {
 		{"keyring", nil, joinKeyring},
 		{"root", nil, openOwnRoot},
 		{"look up working directory", nil, lookUpCwd},
-		{"read passwd", nil, readPasswd},
+		{"look up passwd", nil, lookUpPasswd},
 		{"ask", nil, (*Env).Sync},
+		{"read passwd", nil, readPasswd},
 		{"working directory", []string{"process.cwd"}, openCwd},
 		{"null for standard streams", nil, replaceNull},
 		{"console", []string{"process.terminal", "process.consoleSize"}, openConsole},
@@ -53,6 +54,7 @@ func ExecOrder() []Step {
 		{"look up program", []string{"process.args"}, lookUpProgram},
 		{"ask", nil, (*Env).Sync},
 		{"program", nil, chooseProgram},
+		{"home directory", nil, setHome},
 	}
 }
 

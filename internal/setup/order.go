@@ -54,8 +54,9 @@ func CreateOrder() []Step {
 
 		{"look up paths", []string{"linux.maskedPaths", "linux.readonlyPaths"}, lookUpPaths},
 		{"look up working directory", nil, lookUpCwd},
-		{"read passwd", nil, readPasswd},
+		{"look up passwd", nil, lookUpPasswd},
 		{"ask", nil, (*Env).Sync},
+		{"read passwd", nil, readPasswd},                        // now that it is known what it is
 		{"working directory", []string{"process.cwd"}, openCwd}, // made while the root is writable
 		{"read-only root", []string{"root.readonly"}, lockRoot},
 		{"read-only paths", nil, lockPaths},
@@ -77,6 +78,7 @@ func CreateOrder() []Step {
 		{"look up program", []string{"process.args"}, lookUpProgram}, // with the user's rights
 		{"ask", nil, (*Env).Sync},
 		{"program", nil, chooseProgram},
+		{"home directory", nil, setHome}, // from what was read
 	}
 }
 
