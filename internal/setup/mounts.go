@@ -125,7 +125,7 @@ func (e *Env) attach(m *mount, place *rootfs.Place) {
 	} else if m.lock {
 		e.late = append(e.late, l)
 	}
-	e.Root.Attach(e.B, m.field, m.h, place)
+	e.Root.Attach(e.B, m.field+".destination", m.h, place)
 	for _, p := range m.opt.propagation {
 		flags := uint(0)
 		if p.recursive {
@@ -148,26 +148,34 @@ func (e *Env) build(m *mount) error {
 	fs := e.B.Fsopen(m.fstype)
 	if m.Source != "" {
 		e.B.For(m.field+".source", "cannot use the source")
-		e.B.FsconfigString(fs, "source", m.Source)
+		fs.String("source", m.Source)
 	}
 	e.B.For(m.field+".options", "cannot configure "+m.fstype)
 	for _, o := range m.opt.super {
-		if key, value, ok := strings.Cut(o, "="); ok {
-			e.B.FsconfigString(fs, key, value)
-		} else {
-			e.B.FsconfigFlag(fs, key)
-		}
+		fs.Option(o)
 	}
-	e.B.For(m.field, "cannot make the file system "+m.fstype+" for "+m.path)
-	e.B.FsconfigCreate(fs)
+	e.B.For(m.field+m.blame(), "cannot make the file system "+m.fstype+" for "+m.path)
+	fs.Create()
 	set := m.opt.set | m.opt.recSet
 	if set&unix.MOUNT_ATTR_RDONLY != 0 && (m.fstype == "tmpfs" || m.path == "/dev") {
 		set &^= unix.MOUNT_ATTR_RDONLY // later: it is still to be filled
 		m.lock = true
 	}
-	m.h = e.B.Fsmount(fs, set, m.path)
-	e.B.Close(fs)
+	e.B.For(m.field+".type", "cannot mount the file system "+m.fstype+" for "+m.path)
+	m.h = fs.Mount(set, m.path)
 	return nil
+}
+
+// blame is the field that a superblock which cannot be made is most likely due
+// to: a source that names something, options, or the type itself.
+func (m *mount) blame() string {
+	switch {
+	case strings.ContainsAny(m.Source, "/:"):
+		return ".source"
+	case len(m.opt.super) > 0:
+		return ".options"
+	}
+	return ".type"
 }
 
 // takeMode gives a tmpfs the permissions of the directory that it covers,
@@ -315,7 +323,7 @@ func (e *Env) guardProc(m *mount, place *rootfs.Place) {
 	e.B.Check(func() error {
 		if place.Stat.Errno() != 0 || place.FS.Type() != unix.PROC_SUPER_MAGIC {
 			if m.path == "/proc" && m.fstype != "proc" && !(m.opt.bind && e.sources[m.index].proc) {
-				return fmt.Errorf("%s: only a file system of type proc can be mounted at /proc, not %s", m.field, m.fstype)
+				return fmt.Errorf("%s.type: only a file system of type proc can be mounted at /proc, not %s", m.field, m.fstype)
 			}
 			return nil
 		}

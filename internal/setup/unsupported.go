@@ -64,7 +64,6 @@ func refuseUnsupported(e *Env) error {
 		refuseNamespaces(l.Namespaces, refuse)
 	}
 	for _, m := range e.plan() {
-		refuse(m.opt.copyUp, m.field+".options: tmpcopyup")
 		refuse(m.opt.idmap || m.opt.ridmap || len(m.UIDMappings) > 0, m.field+".options: idmap")
 	}
 	return errors.Join(errs...)

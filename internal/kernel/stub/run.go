@@ -93,6 +93,9 @@ func (s *Stub) collect(b *kernel.Batch, first, next int, gone bool) error {
 			return s.betrayed(lostAt(c), "reported calls that it did not execute")
 		}
 		if e := errno(n); e != 0 && !c.Tolerates(e) {
+			if len(c.Allowed) > 0 {
+				s.Kill() // it was to go on after some errors, so it went on after this one
+			}
 			s.ended(&kernel.LostError{}) // an honest stub has closed the line as well
 			return kernel.Failed(c, e)
 		}
