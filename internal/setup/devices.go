@@ -71,36 +71,38 @@ func specDevice(field, p string, d specs.LinuxDevice) device {
 	return dev
 }
 
-// bindsDev reports whether /dev is supplied by the configuration: then it is
-// left as it is.
+// bindsDev reports whether /dev is supplied by the configuration, with a bind on
+// it or on the root: then it is left as it is. It may be the host's.
 func (e *Env) bindsDev() bool {
+	bound := false
 	for _, m := range e.plan() {
-		if m.opt.bind && m.path == "/dev" {
-			return true
+		if m.path == "/" || m.path == "/dev" {
+			bound = m.opt.bind
 		}
 	}
-	return false
+	return bound
 }
 
 // fillDev makes the devices and links in a detached /dev.
 func (e *Env) fillDev(dev kernel.Handle) {
 	for _, d := range e.devices() {
 		if dir, name := rootfs.Parent(d.path); dir == "/dev" {
-			e.makeDevice(dev, name, d, true)
+			e.makeDevice(dev, name, d, true) // no round trip, so no error
 		}
 	}
 	e.linkDevicesIn(dev, true)
 	e.devSet = true
 }
 
-// makeDevice adds calls that make one node. Where the directory is not new, a
-// node that is there already must be the right one.
-func (e *Env) makeDevice(dir kernel.Handle, name string, d device, fresh bool) {
+// makeDevice makes one node. Where the directory is not new, there may be a node
+// already: it must be the right one, and stays as it is.
+func (e *Env) makeDevice(dir kernel.Handle, name string, d device, fresh bool) error {
 	e.B.For(d.field, "cannot make the device "+d.path)
 	e.B.Mknodat(dir, name, d.mode, unix.Mkdev(d.major, d.minor))
 	if fresh && d.uid == 0 && d.gid == 0 {
-		return
+		return nil
 	}
+	made := e.B.Last()
 	if !fresh {
 		e.B.Allow(unix.EEXIST)
 	}
@@ -113,8 +115,17 @@ func (e *Env) makeDevice(dir kernel.Handle, name string, d device, fresh bool) {
 		}
 		return nil
 	})
-	e.B.Fchown(h, d.uid, d.gid)
+	if !fresh {
+		if err := e.Sync(); err != nil {
+			return err
+		}
+	}
+	if fresh || made.Errno() == 0 {
+		e.B.For(d.field, "cannot set the owner of the device "+d.path)
+		e.B.Fchown(h, d.uid, d.gid)
+	}
 	e.B.Close(h)
+	return nil
 }
 
 // makeDevices makes the devices that fillDev did not: in a /dev that the
@@ -138,7 +149,9 @@ func makeDevices(e *Env) error {
 		if !parent.IsDir() {
 			return fmt.Errorf("%s: %s is not a directory", d.field, dir)
 		}
-		e.makeDevice(parent.H, name, d, false)
+		if err := e.makeDevice(parent.H, name, d, false); err != nil {
+			return err
+		}
 		e.B.Close(parent.H)
 	}
 	return nil

@@ -115,8 +115,7 @@ func (e *Env) addMount(m *mount) error {
 	return nil
 }
 
-// attach puts the finished mount at its place and sets its propagation, which
-// a detached mount does not have.
+// attach puts the finished mount at its place and sets its propagation.
 func (e *Env) attach(m *mount, place *rootfs.Place) {
 	e.guardProc(m, place)
 	l := late{m.field + ".options", m.h, m.path}
@@ -125,7 +124,20 @@ func (e *Env) attach(m *mount, place *rootfs.Place) {
 	} else if m.lock {
 		e.late = append(e.late, l)
 	}
+	if e.rootDetached() {
+		e.propagate(m) // the same
+	}
 	e.Root.Attach(e.B, m.field+".destination", m.h, place)
+	if !e.rootDetached() {
+		e.propagate(m) // last: what is attached to a shared mount becomes shared
+	}
+	if m.path == "/" {
+		e.Root.Dir = m.h // the handle follows what is on top
+	}
+}
+
+// propagate sets the propagation, in the order of the options.
+func (e *Env) propagate(m *mount) {
 	for _, p := range m.opt.propagation {
 		flags := uint(0)
 		if p.recursive {
@@ -133,9 +145,6 @@ func (e *Env) attach(m *mount, place *rootfs.Place) {
 		}
 		e.B.For(m.field+".options", "cannot set the propagation of "+m.path)
 		e.B.MountSetattr(m.h, flags, kernel.MountAttr{Propagation: p.kind})
-	}
-	if m.path == "/" {
-		e.Root.Dir = m.h // the handle follows what is on top
 	}
 }
 

@@ -44,7 +44,6 @@ func CreateOrder() []Step {
 		{"pivot", nil, enterRoot}, // from here on no path of the host exists in the namespace
 		{"null for standard streams", nil, replaceNull},
 		{"console", []string{"process.terminal", "process.consoleSize"}, openConsole}, // from the container's own devpts
-		{"late read-only", nil, lockLate},                                             // tmpfs and /dev, now that they are filled
 		{"sysctl", []string{"linux.sysctl"}, writeSysctl},                             // before masks, and before /proc/sys is read-only
 
 		{"look up paths", []string{"linux.maskedPaths", "linux.readonlyPaths"}, lookUpPaths},
@@ -52,6 +51,7 @@ func CreateOrder() []Step {
 		{"read passwd", nil, readPasswd},
 		{"ask", nil, (*Env).Sync},
 		{"working directory", []string{"process.cwd"}, openCwd}, // made while the root is writable
+		{"late read-only", nil, lockLate},                       // tmpfs and /dev, now that they are filled
 		{"read-only root", []string{"root.readonly"}, lockRoot},
 		{"read-only paths", nil, lockPaths},
 		{"masked paths", nil, maskPaths}, // last of all mounts
