@@ -46,10 +46,22 @@ func format(name string) (string, bool) {
 		return "px", true
 	case "fstatfs":
 		return "hp", true
+	case "ftruncate":
+		return "hd", true
+	case "fgetxattr":
+		return "hppd", true
+	case "flistxattr", "getdents64":
+		return "hpd", true
+	case "fsetxattr":
+		return "hppdx", true
 	case "ioctl":
 		return "hxp", true
 	case "keyctl":
 		return "dppdd", true
+	case "linkat":
+		return "hphpA", true
+	case "lseek":
+		return "hdd", true
 	case "mkdirat":
 		return "hpo", true
 	case "mknodat":
@@ -74,6 +86,8 @@ func format(name string) (string, bool) {
 		return "hppd", true
 	case "sched_setaffinity":
 		return "ddp", true
+	case "sendfile":
+		return "hhpd", true
 	case "sendmsg":
 		return "hpx", true
 	case "setgroups":
@@ -96,6 +110,8 @@ func format(name string) (string, bool) {
 		return "hpA", true
 	case "unshare":
 		return "n", true
+	case "utimensat":
+		return "hppA", true
 	}
 	return "xxxxxx", false
 }

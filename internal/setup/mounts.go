@@ -89,6 +89,9 @@ func addMounts(e *Env) error {
 }
 
 func (e *Env) addMount(m *mount) error {
+	if m.opt.copyUp && m.fstype != "tmpfs" {
+		return fmt.Errorf("%s.options: tmpcopyup is for a tmpfs only, not for a mount of type %s", m.field, m.fstype)
+	}
 	if m.fstype == "cgroup" {
 		return e.addCgroupV1(m)
 	}
@@ -111,6 +114,9 @@ func (e *Env) addMount(m *mount) error {
 		e.proc = m.h
 	}
 	e.fill(m)
+	if err := e.copyUp(m, place); err != nil {
+		return err
+	}
 	e.attach(m, place)
 	return nil
 }
