@@ -15,7 +15,7 @@ import (
 func (e *Env) addCgroupV1(m *mount) error {
 	top := &mount{Mount: specs.Mount{Source: "tmpfs"}, index: m.index, field: m.field, path: m.path, fstype: "tmpfs", place: m.place, above: m.above, made: m.made}
 	top.opt = m.opt
-	top.opt.super = []string{"mode=755"}
+	top.opt.super, top.opt.flags = []string{"mode=755"}, nil
 	if err := e.build(top); err != nil {
 		return err
 	}

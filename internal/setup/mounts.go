@@ -39,7 +39,7 @@ func (e *Env) plan() []*mount {
 	e.mounts = make([]*mount, len(e.Spec.Mounts))
 	for i, s := range e.Spec.Mounts {
 		m := &mount{Mount: s, index: i, field: item("mounts", i), path: rootfs.Clean(s.Destination)}
-		m.opt = parseOptions(s.Options)
+		m.opt = parseOptions(s.Options, s.Type)
 		m.fstype = s.Type
 		if s.Type == "bind" {
 			m.opt.bind = true
@@ -166,6 +166,9 @@ func (e *Env) build(m *mount) error {
 		fs.String("source", m.Source)
 	}
 	e.B.For(m.field+".options", "cannot configure "+m.fstype)
+	for _, o := range m.opt.flags {
+		fs.Flag(o)
+	}
 	for _, o := range m.opt.super {
 		fs.Option(o)
 	}
