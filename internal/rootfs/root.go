@@ -33,6 +33,7 @@ type Place struct {
 	H    kernel.Handle
 	Stat *kernel.Stat
 	FS   *kernel.Statfs // nil where nobody asks
+	Link bool           // a symbolic link at the end of the path, or mounted there, is meant itself
 }
 
 // Clean returns the path as an absolute one without dots or double slashes. A
@@ -53,8 +54,17 @@ func (r *Root) Follow(b *kernel.Batch, p string) *Place {
 	return r.open(b, p, kernel.InRoot)
 }
 
+// Itself is Follow that does not follow a link at the end of the path.
+func (r *Root) Itself(b *kernel.Batch, p string) *Place {
+	return r.openHow(b, p, unix.O_PATH|unix.O_NOFOLLOW, kernel.InRoot)
+}
+
 func (r *Root) open(b *kernel.Batch, p string, resolve uint64) *Place {
-	h := b.Openat2(r.Dir, p, unix.O_PATH, 0, resolve)
+	return r.openHow(b, p, unix.O_PATH, resolve)
+}
+
+func (r *Root) openHow(b *kernel.Batch, p string, flags, resolve uint64) *Place {
+	h := b.Openat2(r.Dir, p, flags, 0, resolve)
 	b.Allow()
 	st := b.Stat(h)
 	b.Allow()
@@ -83,23 +93,28 @@ func (r *Root) Attach(b *kernel.Batch, field string, m kernel.Handle, at *Place)
 	b.MoveMount(m, at.H)
 	b.For(field, "cannot look for the mount at "+at.Path)
 	if at.Path != "/" { // a mount over the root is not seen from the handle below it
-		r.Expect(b, field, at.Path, b.Stat(m))
+		r.expect(b, field, at, b.Stat(m))
 	}
 	b.Close(at.H)
 }
 
-// Expect adds calls that check that a path leads to the root of one of the
-// mounts whose roots are given.
-func (r *Root) Expect(b *kernel.Batch, field, p string, roots ...*kernel.Stat) {
-	b.For(field, "cannot look for the mount at "+p)
-	h := b.Openat2(r.Dir, p, unix.O_PATH, 0, kernel.InRoot)
+// expect adds calls that check that a path leads to the root of the mount whose
+// root is given.
+func (r *Root) expect(b *kernel.Batch, field string, at *Place, root *kernel.Stat) {
+	flags := uint64(unix.O_PATH)
+	if at.Link {
+		flags |= unix.O_NOFOLLOW
+	}
+	b.For(field, "cannot look for the mount at "+at.Path)
+	h := b.Openat2(r.Dir, at.Path, flags, 0, kernel.InRoot)
 	again := b.Stat(h)
 	b.Close(h)
-	compare(b, field, p, again, roots)
+	compare(b, field, at.Path, again, []*kernel.Stat{root})
 }
 
-// ExpectInside is Expect for a process whose root directory the Root is: what
-// its program will see.
+// ExpectInside adds calls that check that a path leads to the root of one of the
+// mounts whose roots are given, in a process whose root directory the Root is:
+// what its program will see.
 func ExpectInside(b *kernel.Batch, field, p string, roots ...*kernel.Stat) {
 	b.For(field, "cannot look for the mount at "+p)
 	compare(b, field, p, b.StatPath(p), roots)

@@ -14,6 +14,9 @@ type mountOptions struct {
 	propagation      []propagation
 	bind, recursive  bool
 	copyUp           bool
+	copyLink         bool // a source that is a symbolic link is made anew
+	linkSource       bool // … is mounted itself
+	linkDestination  bool // a destination that is one is mounted on itself
 	idmap, ridmap    bool
 	flags            []string // flags that every file system knows
 	super            []string // options of the file system: "key" or "key=value"
@@ -46,6 +49,12 @@ func (o *mountOptions) word(s string) bool {
 		o.bind, o.recursive = true, true
 	case "tmpcopyup":
 		o.copyUp = true
+	case "copy-symlink": // these three are crun's
+		o.copyLink = true
+	case "src-nofollow":
+		o.linkSource = true
+	case "dest-nofollow":
+		o.linkDestination = true
 	case "idmap":
 		o.idmap = true
 	case "ridmap":

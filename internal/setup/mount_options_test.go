@@ -21,6 +21,7 @@ func TestParseOptions(t *testing.T) {
 		{"bind", []string{"bind"}, mountOptions{bind: true}},
 		{"rbind", []string{"rbind"}, mountOptions{bind: true, recursive: true}},
 		{"words of tongs", []string{"tmpcopyup", "idmap", "ridmap"}, mountOptions{copyUp: true, idmap: true, ridmap: true}},
+		{"words of crun", []string{"copy-symlink", "src-nofollow", "dest-nofollow"}, mountOptions{copyLink: true, linkSource: true, linkDestination: true}},
 		{"last of two wins", []string{"ro", "rw"}, mountOptions{clear: unix.MOUNT_ATTR_RDONLY, plain: true}},
 		{"last of two wins, the other way", []string{"rw", "ro"}, mountOptions{set: unix.MOUNT_ATTR_RDONLY, plain: true}},
 		{"last of two recursive wins", []string{"rro", "rrw"}, mountOptions{recClear: unix.MOUNT_ATTR_RDONLY}},

@@ -95,6 +95,11 @@ func (e *Env) addMount(m *mount) error {
 	if m.fstype == "cgroup" {
 		return e.addCgroupV1(m)
 	}
+	if m.opt.copyLink && m.opt.bind {
+		if done, err := e.copyLink(m); done || err != nil {
+			return err
+		}
+	}
 	if m.opt.bind { // before the destination: it must be of the source's kind
 		if err := e.buildBind(m); err != nil {
 			return err
@@ -218,13 +223,13 @@ func (e *Env) buildBind(m *mount) error {
 	s := &e.sources[m.index]
 	if s.inside { // below the root: it may be a mount of ours, so it is opened now
 		b := e.B.For(m.field+".source", "cannot open "+m.Source)
-		src := b.Openat2(e.Root.Dir, s.path, unix.O_PATH, 0, kernel.InRoot)
-		st := b.Stat(src)
-		flags := uint(unix.OPEN_TREE_CLONE)
-		if m.opt.recursive {
-			flags |= unix.AT_RECURSIVE
+		how := uint64(unix.O_PATH)
+		if m.opt.linkSource {
+			how |= unix.O_NOFOLLOW
 		}
-		s.h = b.OpenTree(src, "", flags)
+		src := b.Openat2(e.Root.Dir, s.path, how, 0, kernel.InRoot)
+		st := b.Stat(src)
+		s.h = b.OpenTree(src, "", m.treeFlags())
 		b.Close(src)
 		if err := e.Sync(); err != nil {
 			return err
@@ -273,7 +278,7 @@ func (e *Env) destination(m *mount) (*rootfs.Place, error) {
 	if m.made {
 		e.B.For(name, "cannot open "+m.path)
 		h := e.B.Openat2(e.Root.Dir, m.path, unix.O_PATH, 0, kernel.InRootReal)
-		return &rootfs.Place{Path: m.path, H: h, Stat: e.B.Stat(h), FS: e.B.Fstatfs(h)}, nil
+		return &rootfs.Place{Path: m.path, H: h, Stat: e.B.Stat(h), FS: e.B.Fstatfs(h), Link: m.opt.linkSource}, nil
 	}
 	if m.place == nil {
 		if err := e.Sync(); err != nil {
@@ -286,10 +291,16 @@ func (e *Env) destination(m *mount) (*rootfs.Place, error) {
 			return nil, err
 		}
 	}
+	if m.opt.linkDestination {
+		if err := e.lookAtLink(m); err != nil {
+			return nil, err
+		}
+	}
 	if err := e.ordinary(m); err != nil {
 		return nil, err
 	}
 	place := m.place
+	place.Link = m.opt.linkDestination || m.opt.linkSource
 	if place.Errno() != 0 {
 		if err := e.Sync(); err != nil {
 			return nil, err
@@ -298,6 +309,7 @@ func (e *Env) destination(m *mount) (*rootfs.Place, error) {
 		if place, err = e.Root.Make(name, m.path, !m.file); err != nil {
 			return nil, err
 		}
+		place.Link = m.place.Link
 		e.forgetPlaces(m)
 	}
 	if m.file == place.IsDir() {
