@@ -26,6 +26,7 @@ func HostOrder() []Step {
 func CreateOrder() []Step {
 	return []Step{
 		{"out of memory score", []string{"process.oomScoreAdj"}, setOOMScore}, // by tongs: lowering needs the host's rights
+		{"many descriptors", nil, raiseFiles},
 		{"session", nil, newSession},
 		{"keyring", nil, joinKeyring},              // first: what it opens later is charged to the new keyring
 		{"new namespaces", nil, unshareNamespaces}, // the process is in its cgroup, which becomes the root of a cgroup namespace

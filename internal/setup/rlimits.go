@@ -14,6 +14,11 @@ import (
 // small RLIMIT_NOFILE would stop it.
 func setRlimits(e *Env) error {
 	self := kernel.NewHandle(0, "self")
+	if e.files != nil {
+		soft, hard := e.files.Values()
+		e.B.For("process.rlimits", "cannot set the limit of descriptors back")
+		e.B.Prlimit(self, unix.RLIMIT_NOFILE, soft, hard)
+	}
 	for i, r := range e.Spec.Process.Rlimits {
 		n := rlimit(r.Type)
 		if n < 0 {
@@ -23,6 +28,39 @@ func setRlimits(e *Env) error {
 		e.B.Prlimit(self, n, r.Soft, r.Hard)
 	}
 	return nil
+}
+
+// usualFiles is how many descriptors a caller leaves a container's process at least,
+// and copyFiles how many a copy takes (rootfs.Copy).
+const (
+	usualFiles = 256
+	copyFiles  = 640
+)
+
+// raiseFiles lifts the soft limit of descriptors to the hard one, if there are
+// many mounts: each takes some until all are in place. setRlimits takes it back.
+func raiseFiles(e *Env) error {
+	needed := 64 + 2*len(e.inherit) + 2*len(e.mounts)
+	for _, m := range e.mounts {
+		if m.opt.copyUp {
+			needed += copyFiles
+			break
+		}
+	}
+	if needed <= usualFiles {
+		return nil
+	}
+	b := &kernel.Batch{}
+	b.For("process.rlimits", "cannot ask for the limit of descriptors")
+	e.files = b.PrlimitOf(e.PID, unix.RLIMIT_NOFILE)
+	if err := e.Host.Run(b); err != nil {
+		return err
+	}
+	_, hard := e.files.Values()
+	b = &kernel.Batch{}
+	b.For("process.rlimits", "cannot raise the limit of descriptors")
+	b.Prlimit(e.PID, unix.RLIMIT_NOFILE, hard, hard)
+	return e.Host.Run(b)
 }
 
 // rlimit is the number of a limit of getrlimit(2).

@@ -252,6 +252,7 @@ func All(b *kernel.Batch) {
 	b.Fgetxattr(h, "user.x", 1)
 	b.Prctl(1, 2).Setsid().Umask(0).Setgroups([]uint32{1}).Setresuid(1).Setresgid(1).Capset(1, 2, 3)
 	b.Prlimit(h, 1, 2, 3).Keyctl(1, "k").KeyctlKey(5, h, 1).CloseRange(3, 4)
+	b.PrlimitOf(h, 1)
 	b.Dup3(h, 9, 0)
 	b.Ioctl(h, 1, []byte{1})
 	b.IoctlInt(h, 1, 1)
