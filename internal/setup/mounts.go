@@ -23,7 +23,7 @@ type mount struct {
 	file   bool          // the source is not a directory
 	h      kernel.Handle // the mount
 	place  *rootfs.Place // looked up early, if it could be
-	above  *mount        // the mount whose destination is the nearest one above
+	above  *mount        // the earlier mount in which the destination lies
 	made   bool          // the mount point was made in above while that was detached
 	lock   bool          // to be made read-only when it is filled
 }
@@ -37,6 +37,7 @@ func (e *Env) plan() []*mount {
 		return e.mounts
 	}
 	e.mounts = make([]*mount, len(e.Spec.Mounts))
+	last := make(map[string]*mount, len(e.mounts)) // by path
 	for i, s := range e.Spec.Mounts {
 		m := &mount{Mount: s, index: i, field: item("mounts", i), path: rootfs.Clean(s.Destination)}
 		m.opt = parseOptions(s.Options, s.Type)
@@ -50,14 +51,27 @@ func (e *Env) plan() []*mount {
 		if m.fstype == "cgroup" && e.CgroupV2 {
 			m.fstype = "cgroup2"
 		}
-		for _, earlier := range e.mounts[:i] {
-			if below(m.path, earlier.path) && (m.above == nil || !below(m.above.path, earlier.path)) {
-				m.above = earlier
-			}
-		}
+		m.above = topmost(last, m.path)
+		last[m.path] = m
 		e.mounts[i] = m
 	}
 	return e.mounts
+}
+
+// topmost is the mount that a path lies in, given the last mount on each path:
+// that which was listed last of all on the path or a directory above, since it
+// hides what was mounted below it before.
+func topmost(last map[string]*mount, p string) *mount {
+	var top *mount
+	for {
+		if m := last[p]; m != nil && (top == nil || m.index > top.index) {
+			top = m
+		}
+		if p == "/" {
+			return top
+		}
+		p, _ = rootfs.Parent(p)
+	}
 }
 
 // below reports whether clean path p is dir or lies below it.
@@ -69,6 +83,11 @@ func below(p, dir string) bool {
 // in one round trip.
 func lookUpMountPoints(e *Env) error {
 	for _, m := range e.plan() {
+		if len(e.B.Calls) > maxQueued {
+			if err := e.Sync(); err != nil {
+				return err
+			}
+		}
 		if m.above == nil {
 			e.B.For(m.field+".destination", "cannot look up "+m.path)
 			m.place = e.Root.Look(e.B, m.path)
@@ -77,12 +96,21 @@ func lookUpMountPoints(e *Env) error {
 	return nil
 }
 
+// maxQueued is how many calls are queued before they are executed: a round trip
+// costs less than the memory for thousands of calls.
+const maxQueued = 600
+
 // addMounts adds each mount as listed: built detached and complete, attached
 // last.
 func addMounts(e *Env) error {
 	for _, m := range e.plan() {
 		if err := e.addMount(m); err != nil {
 			return err
+		}
+		if len(e.B.Calls) > maxQueued {
+			if err := e.Sync(); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -332,47 +360,6 @@ func directory(yes bool) string {
 		return "a directory"
 	}
 	return "not a directory"
-}
-
-// ordinary refuses a link on the way to a proc or sysfs mount: whoever
-// controls it could leave /proc to a look-alike (CVE-2019-19921).
-func (e *Env) ordinary(m *mount) error {
-	if m.fstype != "proc" && m.fstype != "sysfs" {
-		return nil
-	}
-	if n := m.place.Errno(); n == unix.ELOOP || n == 0 && !m.place.IsDir() {
-		return fmt.Errorf("%s.destination: %s: a file system of type %s must be mounted on an ordinary directory", m.field, m.path, m.fstype)
-	}
-	return nil
-}
-
-// guardProc refuses mounts into a proc file system, or over /proc, that
-// could make the kernel's answers forgeable (CVE-2019-16884). It judges what
-// was opened, not how the path is written.
-func (e *Env) guardProc(m *mount, place *rootfs.Place) {
-	e.B.Check(func() error {
-		if place.Stat.Errno() != 0 || place.FS.Type() != unix.PROC_SUPER_MAGIC {
-			if m.path == "/proc" && m.fstype != "proc" && !(m.opt.bind && e.sources[m.index].proc) {
-				return fmt.Errorf("%s.type: only a file system of type proc can be mounted at /proc, not %s", m.field, m.fstype)
-			}
-			return nil
-		}
-		if m.path == "/proc" && (m.fstype == "proc" || m.opt.bind && e.sources[m.index].proc) || procFile(m.path) {
-			return nil
-		}
-		return fmt.Errorf("%s.destination: %s lies in a proc file system, where it cannot be mounted", m.field, m.path)
-	})
-}
-
-// procFile lists the files of /proc that may be covered, which are those that
-// other runtimes allow: they tell about resources (lxcfs and the like).
-func procFile(p string) bool {
-	switch p {
-	case "/proc/cpuinfo", "/proc/diskstats", "/proc/meminfo", "/proc/stat", "/proc/swaps", "/proc/uptime", "/proc/loadavg",
-		"/proc/slabinfo", "/proc/sys/kernel/ns_last_pid", "/proc/sys/crypto/fips_enabled":
-		return true
-	}
-	return false
 }
 
 // fill makes what is known to be missing in a new tmpfs while nobody can see

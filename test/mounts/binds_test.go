@@ -100,6 +100,9 @@ func TestBindDestinations(t *testing.T) {
 		}), Differences: []linuxtest.Difference{madeFile("/tmp/x")}},
 		{Name: "nested", Edits: []linuxtest.Edit{writable, linuxtest.Inside("/tmp/a/b", "/tmp/a", "/tmp/a/b/deep"), linuxtest.Mount("/tmp", "tmpfs", "tmpfs", "mode=755"), linuxtest.Mount("/tmp/a", "tmpfs", "tmpfs", "mode=700"), bind("/tmp/a/b", dir+"/dir/sub")},
 			Check: content("/tmp/a/b/deep", "sub")},
+		{Name: "in what covers an earlier mount", Edits: []linuxtest.Edit{writable, linuxtest.Inside("/tmp/a", "/tmp/a/x", "/tmp/a/x/deep"), linuxtest.Mount("/tmp", "tmpfs", "tmpfs", "mode=755"), linuxtest.Mount("/tmp/a", "tmpfs", "tmpfs", "mode=755"),
+			linuxtest.Mount("/tmp", "tmpfs", "tmpfs", "mode=755"), bind("/tmp/a/x", dir+"/dir/sub")}, Check: content("/tmp/a/x/deep", "sub")},
+		{Name: "in the second of two on one place", Edits: []linuxtest.Edit{writable, linuxtest.Inside("/tmp/x", "/tmp/x/deep"), linuxtest.Mount("/tmp", "tmpfs", "tmpfs", "mode=755"), linuxtest.Mount("/tmp", "tmpfs", "tmpfs", "mode=755"), bind("/tmp/x", dir+"/dir/sub")}, Check: content("/tmp/x/deep", "sub")},
 		{Name: "same place thrice", Edits: []linuxtest.Edit{writable, linuxtest.Inside("/tmp"), bind("/tmp", dir+"/dir"), bind("/tmp", dir+"/dir/sub"), bind("/tmp", dir+"/dir/other")},
 			Check: at("/tmp", func(t *testing.T, p report.Path) { equal(t, "names", strings.Join(p.Names, " "), "deep") })},
 	})
