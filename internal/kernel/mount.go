@@ -103,3 +103,9 @@ func (b *Batch) UmountCwd() *Batch {
 	b.add("umount2", unix.SYS_UMOUNT2, b.text("."), num(unix.MNT_DETACH))
 	return b
 }
+
+// Umount adds umount2(2) on a path as the executing process sees it.
+func (b *Batch) Umount(path string, flags int) *Batch {
+	b.add("umount2", unix.SYS_UMOUNT2, b.text(path), num(flags))
+	return b
+}

@@ -233,7 +233,7 @@ func All(b *kernel.Batch) {
 	fs.Option("k=v")
 	fs.Create()
 	fs.Mount(0, "/x")
-	b.PivotRoot().UmountCwd()
+	b.PivotRoot().UmountCwd().Umount("/x", 1)
 	b.Close(h).Mkdirat(h, "d", 0o755).Mknodat(h, "n", 0o600, 1).Symlinkat("t", h, "l").Unlinkat(h, "l", 0)
 	b.Fchown(h, 1, 1).Fchmodat(h, "n", 0o644).Faccessat2(h, "n", 1, unix.AT_EACCESS)
 	b.Fchdir(h).Chdir("/").ChrootCwd()
