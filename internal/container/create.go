@@ -57,6 +57,7 @@ type creation struct {
 // anything else is made; whatever fails leaves nothing behind.
 func Create(store *state.Store, o CreateOptions) (*Init, error) {
 	calmMonitor()
+	calmCollector()
 	defer stay()()
 	c := &creation{o: o, fifo: -1}
 	if err := state.ValidID(o.ID); err != nil {

@@ -39,6 +39,8 @@ type Call struct {
 	ExitPositive bool         // a positive result ends the caller (parent's side of a clone)
 	ZeroFatal    bool         // a result of zero ends the caller (end of file on its line)
 	NoReturn     bool         // success does not return (execve, exit_group)
+
+	story *story // what its failure follows from
 }
 
 // Tolerates reports whether the error e is one that the call expects.

@@ -10,7 +10,7 @@ import (
 // formats says how the arguments of each call are printed, one letter an
 // argument: h descriptor, d decimal, x hexadecimal, o octal, p memory, and
 // the flag sets O (openat2), T (open_tree), M (move_mount), A (AT_ flags),
-// m (mount attributes), c (fsconfig command), n (namespaces), f (mode).
+// m (mount attributes), c (fsconfig command), g (fcntl command), n (namespaces).
 // The recorder's conformance test refuses a call that is missing here.
 func format(name string) (string, bool) {
 	switch name {
@@ -38,18 +38,32 @@ func format(name string) (string, bool) {
 		return "hpoA", true
 	case "fchownat":
 		return "hpddA", true
+	case "fcntl":
+		return "hg", true
 	case "fsconfig":
-		return "hcppd", true
+		return "hcpph", true
 	case "fsmount":
 		return "hxm", true
 	case "fsopen":
 		return "px", true
 	case "fstatfs":
 		return "hp", true
+	case "ftruncate":
+		return "hd", true
+	case "fgetxattr":
+		return "hppd", true
+	case "flistxattr", "getdents64":
+		return "hpd", true
+	case "fsetxattr":
+		return "hppdx", true
 	case "ioctl":
 		return "hxp", true
 	case "keyctl":
 		return "dppdd", true
+	case "linkat":
+		return "hphpA", true
+	case "lseek":
+		return "hdd", true
 	case "mkdirat":
 		return "hpo", true
 	case "mknodat":
@@ -76,6 +90,8 @@ func format(name string) (string, bool) {
 		return "ddp", true
 	case "seccomp":
 		return "dxp", true
+	case "sendfile":
+		return "hhpd", true
 	case "sendmsg":
 		return "hpx", true
 	case "setgroups":
@@ -98,6 +114,8 @@ func format(name string) (string, bool) {
 		return "hpA", true
 	case "unshare":
 		return "n", true
+	case "utimensat":
+		return "hppA", true
 	}
 	return "xxxxxx", false
 }
@@ -178,6 +196,8 @@ func (a Arg) format(kind byte) string {
 		return flags(a.N, namespaceFlags)
 	case 'c':
 		return fsconfigCommand(a.N)
+	case 'g':
+		return fcntlCommand(a.N)
 	}
 	return "0x" + strconv.FormatUint(a.N, 16)
 }
@@ -257,6 +277,13 @@ func fsconfigCommand(n uint64) string {
 		return "FSCONFIG_SET_FD"
 	case unix.FSCONFIG_CMD_CREATE:
 		return "FSCONFIG_CMD_CREATE"
+	}
+	return strconv.FormatUint(n, 10)
+}
+
+func fcntlCommand(n uint64) string {
+	if n == unix.F_GETFD {
+		return "F_GETFD"
 	}
 	return strconv.FormatUint(n, 10)
 }
