@@ -121,13 +121,17 @@ func (p *Place) IsDir() bool { return p.Stat.Type() == unix.S_IFDIR }
 
 // Attach adds calls that put the detached mount m at the place and, right
 // behind it, look up the path again: whoever moved a directory on the way
-// meanwhile has made the path lead elsewhere, and the batch fails.
-func (r *Root) Attach(b *kernel.Batch, field string, m kernel.Handle, at *Place) {
+// meanwhile has made the path lead elsewhere, and the batch fails. The mount's
+// own root is asked for unless it is known.
+func (r *Root) Attach(b *kernel.Batch, field string, m kernel.Handle, root *kernel.Stat, at *Place) {
 	b.For(field, "cannot attach the mount at "+at.Path)
 	b.MoveMount(m, at.H)
 	b.For(field, "cannot look for the mount at "+at.Path)
 	if at.Path != "/" { // a mount over the root is not seen from the handle below it
-		r.Expect(b, field, at, b.Stat(m))
+		if root == nil {
+			root = b.Stat(m)
+		}
+		r.Expect(b, field, at, root)
 	}
 	b.Close(at.H)
 }

@@ -82,7 +82,7 @@ func (e *Env) openCgroups() error {
 		}
 		e.cgroups = make([]kernel.Handle, len(e.CgroupsV1))
 		for i, v := range e.CgroupsV1 {
-			b := &kernel.Batch{}
+			b := e.onHost()
 			b.For(m.field, "cannot open the cgroup "+v.Dir)
 			e.cgroups[i] = b.OpenTree(kernel.CWD(), v.Dir, unix.OPEN_TREE_CLONE)
 			b.MountSetattr(e.cgroups[i], 0, kernel.MountAttr{Propagation: unix.MS_SLAVE}) // no peer of the host's

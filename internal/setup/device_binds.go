@@ -35,7 +35,7 @@ func openDevices(e *Env) error {
 		}
 	}
 	for _, d := range e.binds {
-		b := &kernel.Batch{}
+		b := e.onHost()
 		b.For(d.field, "cannot open the host's "+d.path+" (a user namespace cannot make device nodes)")
 		d.h = b.OpenTree(kernel.CWD(), d.path, unix.OPEN_TREE_CLONE)
 		b.MountSetattr(d.h, 0, kernel.MountAttr{Clear: unix.MOUNT_ATTR_NODEV, Propagation: unix.MS_PRIVATE})
@@ -79,7 +79,7 @@ func (e *Env) bindDevices() error {
 		if places[i].IsDir() {
 			return fmt.Errorf("%s: %s is a directory", d.field, d.path)
 		}
-		e.Root.Attach(e.B, d.field, d.h, places[i])
+		e.Root.Attach(e.B, d.field, d.h, nil, places[i])
 		e.B.Close(d.h)
 	}
 	return nil

@@ -198,7 +198,7 @@ func linkDevices(e *Env) error {
 
 // lookForKcore finds out whether /dev/core has something to lead to.
 func lookForKcore(e *Env) error {
-	b := &kernel.Batch{}
+	b := e.onHost()
 	b.For("", "cannot look for /proc/kcore")
 	kcore := b.StatPath("/proc/kcore")
 	b.Allow()

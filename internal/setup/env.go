@@ -49,6 +49,8 @@ type Env struct {
 	// number f gets, to make a user namespace in. Idmapped mounts need one.
 	UserNS func(f func(k kernel.Kernel, pid kernel.Handle) (kernel.Handle, error)) (kernel.Handle, error)
 
+	hostB *kernel.Batch // see onHost
+
 	// What the host steps opened, as handles of the host and, once the
 	// container's process exists, of that (Inherit).
 	inherit []*kernel.Handle
@@ -146,6 +148,17 @@ func (e *Env) Sync() error {
 	return err
 }
 
+// onHost returns an empty batch for the host. There is only one: it is done with
+// when the next is asked for. A batch of its own for each of a thousand mounts
+// would cost more than the mounts.
+func (e *Env) onHost() *kernel.Batch {
+	if e.hostB == nil {
+		e.hostB = &kernel.Batch{Expect: 8}
+	}
+	e.hostB.Reset()
+	return e.hostB
+}
+
 // run is Sync that leaves Aside alone: for what must come before it.
 func (e *Env) run() error {
 	err := e.K.Run(e.B)
@@ -168,7 +181,7 @@ func (e *Env) Inherit() []kernel.Handle {
 // Inherited replaces them by what the container's process calls them. The
 // host's descriptors are closed; nothing uses them any more.
 func (e *Env) Inherited(list []kernel.Handle) error {
-	b := &kernel.Batch{}
+	b := e.onHost()
 	for i, h := range e.inherit {
 		b.Close(*h)
 		*h = list[i]

@@ -19,7 +19,7 @@ func (e *Env) copyLink(m *mount) (done bool, err error) {
 		if err := e.Sync(); err != nil {
 			return false, err
 		}
-		b := &kernel.Batch{}
+		b := e.onHost()
 		b.For(m.field+".source", "cannot look at "+m.Source)
 		if err := m.readLink(e.K, b, s, b.Openat2(e.Root.Dir, s.path, unix.O_PATH|unix.O_NOFOLLOW, 0, kernel.InRoot)); err != nil {
 			return false, err
@@ -60,7 +60,7 @@ func (e *Env) lookAtLink(m *mount) error {
 	if err := e.Sync(); err != nil {
 		return err
 	}
-	b := &kernel.Batch{}
+	b := e.onHost()
 	b.For(m.field+".destination", "cannot look up "+m.path)
 	m.place = e.Root.Itself(b, m.path)
 	m.place.FS = b.Fstatfs(m.place.H)

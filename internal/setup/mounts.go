@@ -166,7 +166,7 @@ func (e *Env) attach(m *mount, place *rootfs.Place) {
 	if e.rootDetached() {
 		e.propagate(m) // the same
 	}
-	e.Root.Attach(e.B, m.field+".destination", m.h, place)
+	e.Root.Attach(e.B, m.field+".destination", m.h, e.sources[m.index].root, place)
 	if !e.rootDetached() {
 		e.propagate(m) // last: what is attached to a shared mount becomes shared
 	}

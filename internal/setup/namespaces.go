@@ -165,7 +165,7 @@ func openNamespaces(e *Env) error {
 	}
 	for i := range e.joins {
 		j, n := &e.joins[i], list[i]
-		b := &kernel.Batch{}
+		b := e.onHost()
 		b.For(j.field, "cannot open the namespace")
 		j.h = b.Openat2(kernel.CWD(), n.Path, unix.O_RDONLY|unix.O_NONBLOCK, 0, 0)
 		fs := b.Fstatfs(j.h)
@@ -178,7 +178,7 @@ func openNamespaces(e *Env) error {
 		if err := e.Host.Run(b); err != nil {
 			return err
 		}
-		b = &kernel.Batch{}
+		b = e.onHost()
 		b.For(j.field, "cannot ask for the namespace's type")
 		kind := b.IoctlInt(j.h, unix.NS_GET_NSTYPE, 0)
 		if err := e.Host.Run(b); err != nil {

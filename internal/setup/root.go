@@ -17,7 +17,7 @@ import (
 // 1.3, config § Root; open_tree(2), 5.2).
 func openRoot(e *Env) error {
 	p := e.hostPath(e.Spec.Root.Path)
-	b := &kernel.Batch{}
+	b := e.onHost()
 	b.For("root.path", "cannot open "+p)
 	dir := b.Openat2(kernel.CWD(), p, unix.O_PATH|unix.O_NOFOLLOW, 0, 0)
 	st := b.Stat(dir)
@@ -33,7 +33,7 @@ func openRoot(e *Env) error {
 	if err := e.Host.Run(b); err != nil {
 		return err
 	}
-	b = &kernel.Batch{}
+	b = e.onHost()
 	b.For("root.path", "cannot copy the mounts of "+p)
 	e.root = b.OpenTree(dir, "", unix.OPEN_TREE_CLONE|unix.AT_RECURSIVE)
 	b.Close(dir)

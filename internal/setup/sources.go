@@ -16,6 +16,7 @@ type source struct {
 	inside bool           // it lies below the root file system
 	path   string         // then: below the root
 	proc   bool           // it is a proc file system
+	root   *kernel.Stat   // of the copy
 	link   *kernel.Buffer // with copy-symlink: what a symbolic link leads to
 }
 
@@ -49,21 +50,22 @@ func openSources(e *Env) error {
 
 func (e *Env) openSource(m *mount, s *source, p string) error {
 	if m.opt.copyLink {
-		b := &kernel.Batch{}
+		b := e.onHost()
 		b.For(m.field+".source", "cannot look at "+p)
 		h := b.Openat2(kernel.CWD(), p, unix.O_PATH|unix.O_NOFOLLOW, 0, 0)
 		if err := m.readLink(e.Host, b, s, h); err != nil || s.link != nil {
 			return err
 		}
 	}
-	b := &kernel.Batch{}
+	b := e.onHost()
 	b.For(m.field+".source", "cannot open "+p)
 	s.h = b.OpenTree(kernel.CWD(), p, m.treeFlags())
-	st, fs := b.Stat(s.h), b.Fstatfs(s.h)
+	fs := b.Fstatfs(s.h)
+	s.root = b.Stat(s.h)
 	if err := e.Host.Run(b); err != nil {
 		return err
 	}
-	m.file = st.Type() != unix.S_IFDIR
+	m.file = s.root.Type() != unix.S_IFDIR
 	s.proc = fs.Type() == unix.PROC_SUPER_MAGIC
 	e.keep(&s.h)
 	if m.idmapped() {
@@ -105,7 +107,7 @@ func openNull(e *Env) error {
 	if e.Spec.Linux == nil || len(e.Spec.Linux.MaskedPaths) == 0 {
 		return nil
 	}
-	b := &kernel.Batch{}
+	b := e.onHost()
 	b.For("linux.maskedPaths", "cannot open /dev/null of the host")
 	e.null = b.OpenTree(kernel.CWD(), "/dev/null", unix.OPEN_TREE_CLONE)
 	// A peer of a shared /dev would carry what the container mounts over the

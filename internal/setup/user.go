@@ -65,7 +65,7 @@ func lookAtStdio(e *Env) error {
 	if e.Spec.Process.Terminal {
 		return nil // they are replaced by the terminal
 	}
-	b := &kernel.Batch{}
+	b := e.onHost()
 	b.For("", "cannot look at the standard streams")
 	var stats [3]*kernel.Stat
 	for i := range stats {
