@@ -48,6 +48,8 @@ func format(name string) (string, bool) {
 		return "hp", true
 	case "ioctl":
 		return "hxp", true
+	case "ioprio_set":
+		return "dhx", true
 	case "keyctl":
 		return "dppdd", true
 	case "mkdirat":
@@ -62,6 +64,8 @@ func format(name string) (string, bool) {
 		return "hpT", true
 	case "openat2":
 		return "hppd", true
+	case "personality":
+		return "x", true
 	case "pivot_root":
 		return "pp", true
 	case "prctl":
@@ -74,8 +78,12 @@ func format(name string) (string, bool) {
 		return "hppd", true
 	case "sched_setaffinity":
 		return "ddp", true
+	case "sched_setattr":
+		return "hpx", true
 	case "sendmsg":
 		return "hpx", true
+	case "set_mempolicy":
+		return "xpd", true
 	case "setgroups":
 		return "dp", true
 	case "sethostname", "setdomainname":

@@ -64,6 +64,10 @@ func CreateOrder() []Step {
 		{"environment", []string{"process.env"}, setEnvironment},
 		{"umask", []string{"process.user.umask"}, setUmask},
 		{"streams' owner", nil, ownStreams},
+		{"execution domain", []string{"linux.personality"}, setPersonality},
+		{"memory policy", []string{"linux.memoryPolicy"}, setMemoryPolicy},
+		{"scheduler", []string{"process.scheduler"}, setScheduler}, // needs CAP_SYS_NICE
+		{"I/O priority", []string{"process.ioPriority"}, setIOPriority},
 		{"limits", []string{"process.rlimits"}, setRlimits},              // raising needs a capability; nothing is opened any more
 		{"bounding set", []string{"process.capabilities"}, dropBounding}, // needs CAP_SETPCAP, so before ids
 		{"enter directory", nil, enterCwd},                               // with all rights; again with the user's

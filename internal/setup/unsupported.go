@@ -9,8 +9,8 @@ import (
 // them: a container without the protection or effect that its configuration
 // asks for must not start.
 func unsupported() []string {
-	return []string{"process.apparmorProfile", "process.selinuxLabel", "process.scheduler", "process.ioPriority",
-		"linux.seccomp", "linux.intelRdt", "linux.personality", "linux.memoryPolicy", "linux.netDevices",
+	return []string{"process.apparmorProfile", "process.selinuxLabel",
+		"linux.seccomp", "linux.intelRdt", "linux.netDevices",
 		"linux.mountLabel", "hooks"}
 }
 
@@ -42,8 +42,6 @@ func refuseUnsupported(e *Env) error {
 	p := e.Spec.Process
 	refuse(p.ApparmorProfile != "", "process.apparmorProfile")
 	refuse(p.SelinuxLabel != "", "process.selinuxLabel")
-	refuse(p.Scheduler != nil, "process.scheduler")
-	refuse(p.IOPriority != nil, "process.ioPriority")
 	if h := e.Spec.Hooks; h != nil {
 		//lint:ignore SA1019 configurations of older specifications use it
 		n := len(h.Prestart) + len(h.CreateRuntime) + len(h.CreateContainer) + len(h.StartContainer) + len(h.Poststart) + len(h.Poststop)
@@ -52,8 +50,6 @@ func refuseUnsupported(e *Env) error {
 	if l := e.Spec.Linux; l != nil {
 		refuse(l.Seccomp != nil, "linux.seccomp")
 		refuse(l.IntelRdt != nil, "linux.intelRdt")
-		refuse(l.Personality != nil, "linux.personality")
-		refuse(l.MemoryPolicy != nil, "linux.memoryPolicy")
 		refuse(len(l.NetDevices) > 0, "linux.netDevices")
 		refuse(l.MountLabel != "", "linux.mountLabel")
 	}

@@ -120,6 +120,7 @@ func process(r *report.Report) {
 	}
 	r.Cgroup = lines("/proc/self/cgroup")
 	terminal(r)
+	policies(r)
 }
 
 func terminal(r *report.Report) {
