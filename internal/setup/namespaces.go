@@ -109,6 +109,9 @@ func fork(e *Env) error {
 	}
 	e.B.For("linux.namespaces", "cannot fork into the new namespaces")
 	child := e.B.ForkSibling()
+	if err := newSession(e); err != nil { // the child is in its parent's, and does not lead it
+		return err
+	}
 	if err := e.run(); err != nil {
 		return err
 	}

@@ -68,6 +68,26 @@ func TestConsoleSocket(t *testing.T) {
 	h.Must("delete", id)
 }
 
+// The process leads a session also where it is the child of the one that tongs
+// has started: else it could not have a controlling terminal.
+func TestConsoleSocketInUserNamespace(t *testing.T) {
+	h := linuxtest.One(t)
+	socket := h.Listen("console")
+	ids := []specs.LinuxIDMapping{{ContainerID: 0, HostID: 100000, Size: 65536}}
+	id := h.ID("a")
+	h.Must("create", "--console-socket", socket.Path, "--bundle", h.Bundle(linuxtest.Terminal, linuxtest.Inside(), linuxtest.Namespace(specs.UserNamespace, ""),
+		func(s *specs.Spec) { s.Linux.UIDMappings, s.Linux.GIDMappings = ids, ids }), id)
+	_, master := socket.Receive()
+	defer master.Close()
+	h.Must("start", id)
+	out := strings.ReplaceAll(readUntil(t, master, ""), "\r\n", "\n")
+	if r := h.Look(out); r.Terminal != "136:0" || r.Session != 1 {
+		t.Errorf("controlling terminal %q, session %d", r.Terminal, r.Session)
+	}
+	h.WaitFor(id, "stopped")
+	h.Must("delete", id)
+}
+
 func TestPidfdSocket(t *testing.T) {
 	h := linuxtest.One(t)
 	socket := h.Listen("pidfd")
