@@ -44,6 +44,19 @@ func (f *flagSet) boolVar(p *bool, long, short, usage string) {
 	f.add(long, short, true)
 }
 
+// listVar is a flag that may come more than once.
+func (f *flagSet) listVar(p *[]string, long, short, usage string) {
+	add := func(s string) error {
+		*p = append(*p, s)
+		return nil
+	}
+	f.Func(long, usage, add)
+	if short != "" {
+		f.Func(short, usage, add)
+	}
+	f.add(long, short, false)
+}
+
 func (f *flagSet) intVar(p *int, long string, value int, usage string) {
 	f.IntVar(p, long, value, usage)
 	f.add(long, "", false)

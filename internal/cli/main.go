@@ -41,7 +41,7 @@ type command struct {
 // commands is ordered as the help shows it.
 func commands() []command {
 	return []command{
-		createCommand(), runCommand(), startCommand(), stateCommand(), killCommand(),
+		createCommand(), runCommand(), startCommand(), execCommand(), stateCommand(), killCommand(),
 		deleteCommand(), listCommand(), specCommand(),
 	}
 }
@@ -54,6 +54,7 @@ type options struct {
 	preserveFDs                                 int
 	detach, keep, noSubreaper                   bool // run
 
+	exec   execOptions
 	all    bool   // kill
 	force  bool   // delete
 	format string // list

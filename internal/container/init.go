@@ -101,7 +101,7 @@ func (c *creation) newState() error {
 	}
 	st := &state.State{ID: c.o.ID, Created: time.Now().UTC(), CgroupPaths: c.group.Paths()}
 	st.Tongs = state.Own{Format: state.Format, Phase: state.Creating, Bundle: c.b.Dir, OCIVersion: spec.Version, BootID: boot, Runtime: self,
-		Root: state.Root{Path: root}, Annotations: spec.Annotations, SystemdCgroup: c.o.SystemdCgroup,
+		Root: state.Root{Path: root}, Annotations: spec.Annotations, SystemdCgroup: c.o.SystemdCgroup, NoNewKeyring: c.o.NoNewKeyring,
 		Owned: state.Owned{Cgroups: c.group.Owned()}}
 	var root0 unix.Stat_t
 	if err := unix.Stat(root, &root0); err == nil { // openRoot judges it

@@ -55,14 +55,23 @@ func openConsole(e *Env) error {
 	for i := range 3 {
 		b.Dup3(peer, i, 0)
 	}
-	b.IoctlInt(kernel.NewHandle(0, "stdin"), unix.TIOCSCTTY, 0)
 	b.Close(peer).Close(master)
+	return nil
+}
+
+// controlTerminal makes the terminal that of the session, which the process
+// must lead (ioctl_tty(2), TIOCSCTTY).
+func controlTerminal(e *Env) error {
+	if e.Spec.Process.Terminal {
+		e.B.For("process.terminal", "cannot make the terminal the controlling one")
+		e.B.IoctlInt(kernel.NewHandle(0, "stdin"), unix.TIOCSCTTY, 0)
+	}
 	return nil
 }
 
 // coverConsole lays the terminal over /dev/console, which is made if missing.
 func (e *Env) coverConsole(peer kernel.Handle) error {
-	if !e.hasNamespace("mount") {
+	if e.Joined != nil || !e.hasNamespace("mount") {
 		return nil
 	}
 	const name = "process.terminal"

@@ -21,7 +21,7 @@ func lookUpCwd(e *Env) error {
 // leaked one (CVE-2024-21626).
 func openCwd(e *Env) error {
 	if n := e.cwd.Errno(); n != 0 {
-		if !e.cwd.Missing() {
+		if !e.cwd.Missing() || e.Joined != nil {
 			return fmt.Errorf("process.cwd: cannot open %s: %s (%s)", e.cwd.Path, n.Error(), unix.ErrnoName(n))
 		}
 		var err error

@@ -41,6 +41,9 @@ type Env struct {
 	// executes calls, one a round trip.
 	Aside []func() error
 
+	// Joined is the running container that the process joins, for exec.
+	Joined *Container
+
 	// UserNS lends a process that is not in the container, whose kernel and
 	// number f gets, to make a user namespace in. Idmapped mounts need one.
 	UserNS func(f func(k kernel.Kernel, pid kernel.Handle) (kernel.Handle, error)) (kernel.Handle, error)
@@ -80,6 +83,14 @@ type Env struct {
 	program  string // what is executed, as found
 	search   []*candidate
 	chdir    [2]kernel.Handle
+}
+
+// Container is a running container as exec finds it.
+type Container struct {
+	Process    kernel.Handle // pidfd of its first process
+	Namespaces uint64        // those to join: CLONE_NEW… flags
+	Root       kernel.Handle // its root directory, if it has no mount namespace
+	Keyring    bool          // it has a session keyring of its own
 }
 
 // V1Hierarchy is a cgroup v1 hierarchy of the host.

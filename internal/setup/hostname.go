@@ -30,11 +30,21 @@ func newSession(e *Env) error {
 	return nil
 }
 
+// newChildSession is newSession for a process that has forked into its
+// namespaces: it is in its parent's session and does not lead it, without which
+// it can have no controlling terminal.
+func newChildSession(e *Env) error {
+	if !e.forks() {
+		return nil
+	}
+	return newSession(e)
+}
+
 // joinKeyring gives the container a session keyring of its own, so that it
 // does not see the caller's keys (keyrings(7)). A kernel without keyrings is
 // the only accepted failure: a full quota would leave the caller's in place.
 func joinKeyring(e *Env) error {
-	if e.NoNewKeyring {
+	if e.NoNewKeyring || e.Joined != nil && !e.Joined.Keyring {
 		return nil
 	}
 	// What possessors may do is as the kernel sets it; the user may also
@@ -43,6 +53,9 @@ func joinKeyring(e *Env) error {
 	e.B.For("", "cannot join a new session keyring (--no-new-keyring leaves it out)")
 	e.B.Keyctl(unix.KEYCTL_JOIN_SESSION_KEYRING, "_ses."+e.ID)
 	key := e.B.Allow(unix.ENOSYS).Last()
+	if e.Joined != nil {
+		return nil // it is the container's, and set
+	}
 	e.B.KeyctlKey(unix.KEYCTL_SETPERM, key, permissions)
 	e.B.Allow(unix.ENOSYS)
 	return nil

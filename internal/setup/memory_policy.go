@@ -1,9 +1,7 @@
 package setup
 
 import (
-	"encoding/binary"
 	"fmt"
-	"strconv"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -32,9 +30,12 @@ func setMemoryPolicy(e *Env) error {
 		}
 		mode |= bit
 	}
-	nodes, err := nodeMask(p.Nodes)
-	if err != nil {
-		return fmt.Errorf("linux.memoryPolicy.nodes: %w", err)
+	var nodes []byte
+	if strings.Trim(p.Nodes, " ,") != "" {
+		var err error
+		if nodes, err = bitMask(p.Nodes, maxNodes); err != nil {
+			return fmt.Errorf("linux.memoryPolicy.nodes: %w", err)
+		}
 	}
 	e.B.For("linux.memoryPolicy", "cannot set the policy "+string(p.Mode))
 	e.B.SetMempolicy(mode, nodes)
@@ -71,38 +72,4 @@ func memoryFlag(f specs.MemoryPolicyFlagType) (uint64, bool) {
 		return unix.MPOL_F_STATIC_NODES, true
 	}
 	return 0, false
-}
-
-// nodeMask is a list as "0-3,7" as an array of words with a bit for each node;
-// nil if it is empty.
-func nodeMask(list string) ([]byte, error) {
-	var words [maxNodes / 64]uint64
-	some := false
-	for part := range strings.SplitSeq(list, ",") {
-		part = strings.TrimSpace(part)
-		if part == "" {
-			continue
-		}
-		low, high, ranged := strings.Cut(part, "-")
-		from, err := strconv.ParseUint(strings.TrimSpace(low), 10, 16)
-		to := from
-		if err == nil && ranged {
-			to, err = strconv.ParseUint(strings.TrimSpace(high), 10, 16)
-		}
-		if err != nil || from > to || to >= maxNodes {
-			return nil, fmt.Errorf("%q is no range of nodes", part)
-		}
-		for n := from; n <= to; n++ {
-			words[n/64] |= 1 << (n % 64)
-		}
-		some = true
-	}
-	if !some {
-		return nil, nil
-	}
-	mem := make([]byte, 0, maxNodes/8)
-	for _, w := range words {
-		mem = binary.NativeEndian.AppendUint64(mem, w)
-	}
-	return mem, nil
 }

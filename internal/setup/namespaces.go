@@ -32,6 +32,30 @@ func namespaceFlag(t specs.LinuxNamespaceType) uint64 {
 	return 0
 }
 
+// NamespaceFlag is the clone(2) flag of a namespace as state.json names it
+// ("NEWPID"), 0 if there is none.
+func NamespaceFlag(name string) uint64 {
+	switch name {
+	case "NEWPID":
+		return unix.CLONE_NEWPID
+	case "NEWNET":
+		return unix.CLONE_NEWNET
+	case "NEWNS":
+		return unix.CLONE_NEWNS
+	case "NEWIPC":
+		return unix.CLONE_NEWIPC
+	case "NEWUTS":
+		return unix.CLONE_NEWUTS
+	case "NEWUSER":
+		return unix.CLONE_NEWUSER
+	case "NEWCGROUP":
+		return unix.CLONE_NEWCGROUP
+	case "NEWTIME":
+		return unix.CLONE_NEWTIME
+	}
+	return 0
+}
+
 func (e *Env) namespace(t specs.LinuxNamespaceType) (specs.LinuxNamespace, bool) {
 	if e.Spec.Linux != nil {
 		for _, n := range e.Spec.Linux.Namespaces {
@@ -70,6 +94,9 @@ func (e *Env) CloneFlags() uintptr {
 // itself: a PID namespace that belongs to the container's user namespace or is
 // joined, and a new time namespace.
 func (e *Env) forks() bool {
+	if e.Joined != nil {
+		return e.Joined.Namespaces&unix.CLONE_NEWPID != 0
+	}
 	pid, ok := e.namespace(specs.PIDNamespace)
 	return ok && (pid.Path != "" || e.hasNamespace(specs.UserNamespace)) || e.newNamespace(specs.TimeNamespace)
 }
@@ -109,9 +136,6 @@ func fork(e *Env) error {
 	}
 	e.B.For("linux.namespaces", "cannot fork into the new namespaces")
 	child := e.B.ForkSibling()
-	if err := newSession(e); err != nil { // the child is in its parent's, and does not lead it
-		return err
-	}
 	if err := e.run(); err != nil {
 		return err
 	}

@@ -33,6 +33,7 @@ func CreateOrder() []Step {
 		{"keyring", nil, joinKeyring},                                 // what it opens later is charged to the new keyring
 		{"new namespaces", nil, unshareNamespaces},                    // the process is in its cgroup, which becomes the root of a cgroup namespace
 		{"fork into namespaces", []string{"linux.timeOffsets"}, fork}, // before proc is mounted, which shows the PID namespace of who mounts it
+		{"session of the child", nil, newChildSession},
 		{"host name", []string{"hostname"}, setHostname},
 		{"domain name", []string{"domainname"}, setDomainname},
 		{"loopback", nil, raiseLoopback},
@@ -47,8 +48,9 @@ func CreateOrder() []Step {
 		{"pivot", nil, enterRoot}, // from here on no path of the host exists in the namespace
 		{"null for standard streams", nil, replaceNull},
 		{"console", []string{"process.terminal", "process.consoleSize"}, openConsole}, // from the container's own devpts
-		{"late read-only", nil, lockLate},                                             // tmpfs and /dev, now that they are filled
-		{"sysctl", []string{"linux.sysctl"}, writeSysctl},                             // before masks, and before /proc/sys is read-only
+		{"controlling terminal", nil, controlTerminal},
+		{"late read-only", nil, lockLate},                 // tmpfs and /dev, now that they are filled
+		{"sysctl", []string{"linux.sysctl"}, writeSysctl}, // before masks, and before /proc/sys is read-only
 
 		{"look up paths", []string{"linux.maskedPaths", "linux.readonlyPaths"}, lookUpPaths},
 		{"look up working directory", nil, lookUpCwd},

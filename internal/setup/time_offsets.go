@@ -12,7 +12,7 @@ import (
 // until a process is in it (runtime-spec 1.3, config-linux § Offset for Time
 // Namespace; time_namespaces(7)).
 func (e *Env) writeTimeOffsets() error {
-	if e.Spec.Linux == nil || len(e.Spec.Linux.TimeOffsets) == 0 || !e.newNamespace(specs.TimeNamespace) {
+	if e.Joined != nil || e.Spec.Linux == nil || len(e.Spec.Linux.TimeOffsets) == 0 || !e.newNamespace(specs.TimeNamespace) {
 		return nil
 	}
 	if err := e.run(); err != nil {

@@ -39,9 +39,7 @@ func refuseUnsupported(e *Env) error {
 			errs = append(errs, fmt.Errorf("%s: not supported by this version of tongs", path))
 		}
 	}
-	p := e.Spec.Process
-	refuse(p.ApparmorProfile != "", "process.apparmorProfile")
-	refuse(p.SelinuxLabel != "", "process.selinuxLabel")
+	e.refuseProcess(refuse)
 	if h := e.Spec.Hooks; h != nil {
 		//lint:ignore SA1019 configurations of older specifications use it
 		n := len(h.Prestart) + len(h.CreateRuntime) + len(h.CreateContainer) + len(h.StartContainer) + len(h.Poststart) + len(h.Poststop)
@@ -60,4 +58,22 @@ func refuseUnsupported(e *Env) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// refuseUnsupportedProcess is refuseUnsupported for exec.
+func refuseUnsupportedProcess(e *Env) error {
+	var errs []error
+	refuse := func(set bool, path string) {
+		if set {
+			errs = append(errs, fmt.Errorf("%s: not supported by this version of tongs", path))
+		}
+	}
+	e.refuseProcess(refuse)
+	return errors.Join(errs...)
+}
+
+func (e *Env) refuseProcess(refuse func(set bool, path string)) {
+	p := e.Spec.Process
+	refuse(p.ApparmorProfile != "", "process.apparmorProfile")
+	refuse(p.SelinuxLabel != "", "process.selinuxLabel")
 }

@@ -21,6 +21,8 @@ func setUmask(e *Env) error {
 	mask := uint32(0o022)
 	if u := e.Spec.Process.User.Umask; u != nil {
 		mask = *u
+	} else if e.Joined != nil {
+		return nil // runc leaves the caller's
 	}
 	e.B.For("process.user.umask", "cannot set the umask")
 	e.B.Umask(mask)

@@ -135,6 +135,8 @@ func (o *Own) read(r *reader) {
 			o.Annotations = r.strMap()
 		case "systemd_cgroup":
 			o.SystemdCgroup = r.bool()
+		case "no_new_keyring":
+			o.NoNewKeyring = r.bool()
 		default:
 			r.skip()
 		}

@@ -102,5 +102,8 @@ func (o *Own) write(w *writer) {
 	if o.SystemdCgroup {
 		w.key("systemd_cgroup").bool(true)
 	}
+	if o.NoNewKeyring {
+		w.key("no_new_keyring").bool(true)
+	}
 	w.close('}')
 }

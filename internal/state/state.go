@@ -98,6 +98,7 @@ type Own struct {
 	Owned         Owned             `json:"owned"`
 	Annotations   map[string]string `json:"annotations,omitempty"`
 	SystemdCgroup bool              `json:"systemd_cgroup,omitempty"`
+	NoNewKeyring  bool              `json:"no_new_keyring,omitempty"`
 }
 
 // Root is the container's root directory: where it was, and what it was.

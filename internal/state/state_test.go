@@ -81,6 +81,7 @@ func full(t *testing.T) *State {
 	st.Config.Labels = []string{"quote=\"\\", "control=\x01\n", "html=<&>", "utf=ä€\U0001f600\u2028", "bad=\xff"}
 	st.Tongs.Annotations = map[string]string{"z": "1", "a<": `{"x":["y"]}`, "": ""}
 	st.Tongs.SystemdCgroup = true
+	st.Tongs.NoNewKeyring = true
 	noZero(t, "State", reflect.ValueOf(*st))
 	return st
 }

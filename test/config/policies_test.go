@@ -138,3 +138,21 @@ func TestMemoryPolicy(t *testing.T) {
 		t.Errorf("a node that is not there: %+v", r)
 	}
 }
+
+// A process of exec has what config.json says of the container's.
+func TestPoliciesOfExec(t *testing.T) {
+	h := linuxtest.OneV2(t)
+	for name, edits := range map[string][]linuxtest.Edit{"plain": nil, "user": {mapped}} {
+		id := h.ID(name)
+		edits = append(edits, linuxtest.Args("/bin/sleep", "100"), func(s *specs.Spec) {
+			s.Process.Scheduler = &specs.Scheduler{Policy: specs.SchedFIFO, Priority: 2}
+			s.Process.IOPriority = &specs.LinuxIOPriority{Class: specs.IOPRIO_CLASS_RT, Priority: 1}
+			s.Linux.Personality = &specs.LinuxPersonality{Domain: specs.PerLinux32}
+			s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: specs.MpolBind, Nodes: "0"}
+		})
+		h.Must("run", "--detach", "--bundle", h.Bundle(edits...), id)
+		r := h.Look(h.Must("exec", id, "/bin/inside").Stdout)
+		equal(t, name, r.Scheduler+", "+r.IOPriority+", "+r.Personality+", "+r.MemoryPolicy, "1 0 0 2 0 0 0, 1 1, 0x8, 0x2 0x1")
+		h.Must("delete", "--force", id)
+	}
+}

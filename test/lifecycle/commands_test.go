@@ -18,7 +18,7 @@ func states() []string { return []string{"missing", "created", "running", "stopp
 // commands are those that take a container; ID stands for its name.
 func commands() []string {
 	return []string{"start ID", "state ID", "kill ID", "kill ID KILL", "kill --all ID KILL", "kill ID 0", "delete ID", "delete --force ID",
-		"create --bundle BUNDLE ID", "run --bundle BUNDLE ID"}
+		"create --bundle BUNDLE ID", "run --bundle BUNDLE ID", "exec ID true", "exec --detach ID /nowhere", "exec ID"}
 }
 
 // answer is how a runtime reacts.
@@ -38,7 +38,11 @@ func differences() map[string]struct {
 		answer
 		reason string
 	}
+	const missing = "exec failed: process.args[0]: exec: \"/nowhere\": stat /nowhere: no such file or directory"
+	const field = "the field is named; what callers match is the same"
 	return map[string]difference{
+		"exec --detach ID /nowhere in created": {answer{255, missing, "created"}, field},
+		"exec --detach ID /nowhere in running": {answer{255, missing, "running"}, field},
 		"kill ID in created": {answer{after: "created"},
 			"the waiting process handles no signal, as a first process of its namespace that is C; runc's is a Go program, which does"},
 	}
