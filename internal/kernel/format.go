@@ -46,12 +46,16 @@ func format(name string) (string, bool) {
 		return "px", true
 	case "fstatfs":
 		return "hp", true
+	case "futex":
+		return "pdddpd", true
 	case "ioctl":
 		return "hxp", true
 	case "ioprio_set":
 		return "dhx", true
 	case "keyctl":
 		return "dppdd", true
+	case "lseek":
+		return "hdd", true
 	case "mkdirat":
 		return "hpo", true
 	case "mknodat":
@@ -68,6 +72,8 @@ func format(name string) (string, bool) {
 		return "x", true
 	case "pivot_root":
 		return "pp", true
+	case "ppoll":
+		return "pdpdd", true
 	case "prctl":
 		return "dxxxx", true
 	case "prlimit64":
@@ -102,6 +108,8 @@ func format(name string) (string, bool) {
 		return "px", true
 	case "unlinkat":
 		return "hpA", true
+	case "wait4":
+		return "hpxp", true
 	case "unshare":
 		return "n", true
 	}
