@@ -19,7 +19,7 @@ func runStart(a *app, _ *options, args []string) (int, error) {
 		return exitFailure, err
 	}
 	defer s.Close()
-	if err := container.Start(s, args[0]); err != nil {
+	if err := container.Start(s, args[0], a.log.warn); err != nil {
 		return exitFailure, err
 	}
 	return exitOK, nil

@@ -50,6 +50,9 @@ type creation struct {
 	fifo  int
 	init  *Init
 	undo  []func()
+	leave func() // the processor that it is kept on, see stay
+
+	hookFiles hookFiles
 }
 
 // Create makes the container and leaves its process waiting: for `start` if
@@ -57,8 +60,8 @@ type creation struct {
 // anything else is made; whatever fails leaves nothing behind.
 func Create(store *state.Store, o CreateOptions) (*Init, error) {
 	calmMonitor()
-	defer stay()()
-	c := &creation{o: o, fifo: -1}
+	c := &creation{o: o, fifo: -1, leave: stay()}
+	defer c.leave()
 	if err := state.ValidID(o.ID); err != nil {
 		return nil, err
 	}
@@ -69,6 +72,9 @@ func Create(store *state.Store, o CreateOptions) (*Init, error) {
 	if err != nil {
 		for i := len(c.undo) - 1; i >= 0; i-- {
 			c.undo[i]()
+		}
+		if c.st != nil && c.b.Spec.Hooks != nil {
+			runPoststop(c.st, c.b.Spec.Hooks.Poststop, c.o.Warn)
 		}
 		return nil, err
 	}
@@ -100,6 +106,9 @@ func (c *creation) prepare() (err error) {
 			PreserveFDs: c.o.PreserveFDs, Park: c.o.Park},
 		Spec: c.b.Spec, Host: host.Kernel{}, K: host.Kernel{}, B: &kernel.Batch{Expect: 160}, Warn: c.o.Warn,
 		CgroupV2: c.group.Unified(), CgroupsV1: hierarchies(c.group), UserNS: c.lend,
+	}
+	if c.b.Spec.Hooks != nil {
+		c.prepareHooks()
 	}
 	return nil
 }
@@ -159,7 +168,12 @@ func (c *creation) create(store *state.Store) (err error) {
 	if err := c.group.Create(); err != nil {
 		return err
 	}
-	c.onFailure(func() { c.group.Remove() })
+	c.onFailure(func() {
+		if c.env.HooksInside() { // one may go on without a PID namespace that ends it
+			c.group.Kill()
+		}
+		c.group.Remove()
+	})
 	defer c.group.Close()
 	if err := c.env.Do(setup.HostOrder()); err != nil {
 		return err
@@ -225,7 +239,11 @@ func (c *creation) start() error {
 		defer unix.Close(c.fifo)
 		inherit = append(inherit, kernel.NewHandle(int64(c.fifo), "exec.fifo"))
 	}
-	inherit = append(inherit, c.env.Inherit()...)
+	hookFiles, err := c.openHooks()
+	if err != nil {
+		return err
+	}
+	inherit = append(append(inherit, hookFiles...), c.env.Inherit()...)
 	c.stub, err = stub.Start(stub.Config{Namespaces: c.env.CloneFlags(), CgroupFD: cgroupFD, Stdio: [3]int{0, 1, 2},
 		Preserve: c.o.PreserveFDs, Inherit: inherit, ImageDirs: c.imageDirs()})
 	if err != nil {
@@ -238,6 +256,10 @@ func (c *creation) start() error {
 	list := c.stub.Inherited()
 	if c.o.Park {
 		c.env.Fifo, list = list[0], list[1:]
+	}
+	if h := c.env.Hooks; len(hookFiles) > 0 {
+		h.Report, h.Output, h.StartInput, h.CreateInput, list = list[0], list[1], list[2], list[3], list[4:]
+		closeHandles(hookFiles[:2]) // the container's ends
 	}
 	c.env.K, c.env.Line = c.stub, c.stub.Line()
 	c.env.FirstOwn = c.stub.FirstOwn()
@@ -270,6 +292,12 @@ func (c *creation) explain(err error) error {
 // From the moment that the process is parked it needs tongs no more.
 func (c *creation) finish() error {
 	c.init = &Init{Dir: c.dir, PID: c.stub.PID, PidFD: c.stub.PidFD, st: c.st, group: c.group, stub: c.stub, env: c.env}
+	if c.hooksDuringCreate() {
+		c.setPhase()
+		if err := c.dir.Write(c.st); err != nil {
+			return err
+		}
+	}
 	if err := c.passConsole(); err != nil {
 		return err
 	}

@@ -62,6 +62,9 @@ func deleteOwn(init *Init, ended bool, warn func(string)) {
 	if err == nil {
 		err = destroyOwn(init, ended)
 		init.Dir.Unlock()
+		if hooks := init.env.Spec.Hooks; err == nil && hooks != nil {
+			runPoststop(init.st, hooks.Poststop, warn)
+		}
 	}
 	if err != nil && !errors.Is(err, state.ErrNotExist) { // somebody else deleted it
 		warn(fmt.Sprintf("cannot delete the container: %v", err))

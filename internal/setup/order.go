@@ -45,6 +45,9 @@ func CreateOrder() []Step {
 		{"mounts", []string{"mounts"}, addMounts}, // strictly as listed; proc and sysfs while the old root is visible
 		{"devices", []string{"linux.devices"}, makeDevices},
 		{"device links", nil, linkDevices},
+		// The environment is complete, and the host's paths are still there.
+		{"hooks of the host", []string{"hooks.prestart", "hooks.createRuntime"}, runRuntimeHooks},
+		{"hooks inside", []string{"hooks.createContainer"}, runCreateContainerHooks},
 		{"pivot", nil, enterRoot}, // from here on no path of the host exists in the namespace
 		{"null for standard streams", nil, replaceNull},
 		{"console", []string{"process.terminal", "process.consoleSize"}, openConsole}, // from the container's own devpts
@@ -91,6 +94,7 @@ func TailOrder() []Step {
 		{"close descriptors", nil, closeAll}, // nothing is opened any more
 		{"report", nil, report},              // create: tongs may leave
 		{"wait for start", nil, waitFifo},    // create: `start` writes one byte
+		{"hooks of the start", []string{"hooks.startContainer"}, queueStartContainerHooks},
 		{"execute", nil, execute},
 	}
 }

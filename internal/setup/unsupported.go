@@ -11,7 +11,7 @@ import (
 func unsupported() []string {
 	return []string{"process.apparmorProfile", "process.selinuxLabel",
 		"linux.seccomp", "linux.intelRdt", "linux.netDevices",
-		"linux.mountLabel", "hooks"}
+		"linux.mountLabel"}
 }
 
 // Ignored lists the fields that need no step, each with the reason.
@@ -19,6 +19,8 @@ func Ignored() map[string]string {
 	return map[string]string{
 		"ociVersion":              "checked when the configuration is read",
 		"annotations":             "kept in the state",
+		"hooks.poststart":         "run when the program has begun",
+		"hooks.poststop":          "run when the container is gone",
 		"process.user.username":   "of Windows",
 		"process.commandLine":     "of Windows",
 		"process.execCPUAffinity": "for exec only",
@@ -40,11 +42,6 @@ func refuseUnsupported(e *Env) error {
 		}
 	}
 	e.refuseProcess(refuse)
-	if h := e.Spec.Hooks; h != nil {
-		//lint:ignore SA1019 configurations of older specifications use it
-		n := len(h.Prestart) + len(h.CreateRuntime) + len(h.CreateContainer) + len(h.StartContainer) + len(h.Poststart) + len(h.Poststop)
-		refuse(n > 0, "hooks")
-	}
 	if l := e.Spec.Linux; l != nil {
 		refuse(l.Seccomp != nil, "linux.seccomp")
 		refuse(l.IntelRdt != nil, "linux.intelRdt")
