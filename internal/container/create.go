@@ -33,6 +33,8 @@ type CreateOptions struct {
 	SystemdCgroup bool
 	Rootless      string // true, false or auto
 	PreserveFDs   int
+	ListenFDs     int          // sockets for the container, from descriptor 3 on; what is preserved follows
+	NotifySocket  string       // where a service manager waits for READY=1, or empty
 	Detach        bool         // nobody waits for the container in the foreground
 	Park          bool         // leave the process waiting for `start` (create)
 	Warn          func(string) // gets a line for each warning
@@ -103,7 +105,7 @@ func (c *creation) prepare() (err error) {
 	}
 	c.env = &setup.Env{
 		Options: setup.Options{ID: c.o.ID, Bundle: c.b.Dir, NoPivot: c.o.NoPivot, NoNewKeyring: c.o.NoNewKeyring,
-			PreserveFDs: c.o.PreserveFDs, Park: c.o.Park},
+			PreserveFDs: c.o.ListenFDs + c.o.PreserveFDs, Park: c.o.Park},
 		Spec: c.b.Spec, Host: host.Kernel{}, K: host.Kernel{}, B: &kernel.Batch{Expect: 160}, Warn: c.o.Warn,
 		CgroupV2: c.group.Unified(), CgroupsV1: hierarchies(c.group), UserNS: c.lend,
 	}
@@ -125,12 +127,18 @@ func (c *creation) checkOptions() error {
 	case c.o.PreserveFDs < 0:
 		return fmt.Errorf("--preserve-fds: %d is negative", c.o.PreserveFDs)
 	}
-	for fd := 3; fd < 3+c.o.PreserveFDs; fd++ {
+	for fd := 3; fd < 3+c.o.ListenFDs; fd++ {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+			return fmt.Errorf("LISTEN_FDS: descriptor %d (of %d) is not open", fd, c.o.ListenFDs)
+		}
+	}
+	base := 3 + c.o.ListenFDs
+	for fd := base; fd < base+c.o.PreserveFDs; fd++ {
 		// What this program opened itself is close-on-exec; what the caller
 		// passed is not.
 		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
 		if err != nil || flags&unix.FD_CLOEXEC != 0 {
-			return fmt.Errorf("--preserve-fds: please check that the preserved-fd %d (of %d) is present", fd-3, c.o.PreserveFDs)
+			return fmt.Errorf("--preserve-fds: please check that the preserved-fd %d (of %d) is present", fd-base, c.o.PreserveFDs)
 		}
 	}
 	return nil
@@ -175,6 +183,9 @@ func (c *creation) create(store *state.Store) (err error) {
 		c.group.Remove()
 	})
 	defer c.group.Close()
+	if err := c.announce(); err != nil {
+		return err
+	}
 	if err := c.env.Do(setup.HostOrder()); err != nil {
 		return err
 	}
@@ -245,7 +256,7 @@ func (c *creation) start() error {
 	}
 	inherit = append(append(inherit, hookFiles...), c.env.Inherit()...)
 	c.stub, err = stub.Start(stub.Config{Namespaces: c.env.CloneFlags(), CgroupFD: cgroupFD, Stdio: [3]int{0, 1, 2},
-		Preserve: c.o.PreserveFDs, Inherit: inherit, ImageDirs: c.imageDirs()})
+		Preserve: c.env.PreserveFDs, Inherit: inherit, ImageDirs: c.imageDirs()})
 	if err != nil {
 		return err
 	}

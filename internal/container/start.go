@@ -28,7 +28,10 @@ const leaveTimeout = 10 * time.Second
 //
 // A hook that fails ends the container, which is left to be deleted: its owner
 // does that in any case (runtime-spec 1.3, runtime § Lifecycle).
-func Start(store *state.Store, id string, warn func(string)) error {
+//
+// If a service manager waits at an address, Start waits until the program is
+// ready.
+func Start(store *state.Store, id, notifySocket string, warn func(string)) error {
 	d, err := store.Lookup(id)
 	if err != nil {
 		return err
@@ -43,7 +46,7 @@ func Start(store *state.Store, id string, warn func(string)) error {
 	}
 	switch info.Status {
 	case Created:
-		return startHooked(d, info.State, warn)
+		return startReady(d, info.State, notifySocket, warn)
 	case Stopped:
 		return errStartStopped
 	case Running:
@@ -52,11 +55,33 @@ func Start(store *state.Store, id string, warn func(string)) error {
 	return fmt.Errorf("cannot start a container in the %s state", info.Status)
 }
 
+// startReady is startHooked with the wait, during which others may act on the
+// container.
+func startReady(d *state.Dir, st *state.State, notifySocket string, warn func(string)) error {
+	wait, err := awaitReady(d, notifySocket)
+	if err != nil {
+		return err
+	}
+	p, err := state.OpenProcess(st.Init())
+	if errors.Is(err, state.ErrProcessDone) {
+		return errStartStopped
+	}
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	if err := startHooked(d, st, p, warn); err != nil {
+		return err
+	}
+	d.Unlock()
+	return wait(st.PID, p.FD())
+}
+
 // startHooked is release with the hooks of startContainer, which the process
 // executes and we watch, and of poststart.
-func startHooked(d *state.Dir, st *state.State, warn func(string)) error {
+func startHooked(d *state.Dir, st *state.State, p *state.Process, warn func(string)) error {
 	hooks := hooksOf(st, warn, "startContainer", "poststart")
-	if err := release(d, st, hooks.StartContainer); err != nil {
+	if err := release(d, st, p, hooks.StartContainer); err != nil {
 		return err
 	}
 	err := runPoststart(st, hooks.Poststart)
@@ -77,15 +102,7 @@ func killFailed(st *state.State, warn func(string)) {
 // write: if we are killed in between, a later start finds the FIFO without a
 // reader, see below; the other way round, a container would be left that waits
 // for ever and says that it runs.
-func release(d *state.Dir, st *state.State, hooks []specs.Hook) error {
-	p, err := state.OpenProcess(st.Init())
-	if errors.Is(err, state.ErrProcessDone) {
-		return errStartStopped
-	}
-	if err != nil {
-		return err
-	}
-	defer p.Close()
+func release(d *state.Dir, st *state.State, p *state.Process, hooks []specs.Hook) error {
 	fd, err := d.OpenFIFO(unix.O_WRONLY | unix.O_NONBLOCK)
 	if errors.Is(err, unix.ENXIO) { // nobody reads
 		return releasedBefore(d, p)
