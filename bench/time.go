@@ -83,6 +83,8 @@ func (b *bench) steps(name string, p program) [][]string {
 		return [][]string{bundle("before", "create", "sleep"), do("before", "start", "{}"), do("timed", "kill", "{}", "KILL"), {"after", "sleep", "10"}, remove("after")}
 	case "delete":
 		return [][]string{bundle("before", "create", "sleep"), do("before", "kill", "{}", "KILL"), {"before", "sleep", "20"}, do("timed", "delete", "{}"), remove("after")}
+	case "exec":
+		return [][]string{bundle("once", "create", "sleep"), do("once", "start", "{0}"), do("timed", "exec", "{0}", "/bin/true"), remove("end")}
 	case "list":
 		return [][]string{bundle("once", "create", "sleep"), do("timed", "list"), remove("end")}
 	case "version":

@@ -135,7 +135,8 @@ func (x *execution) prepare(store *state.Store) (err error) {
 }
 
 // spec is the container's configuration with the new process in it. What the
-// new process does not say comes from the configuration's, as with runc.
+// new process does not say comes from the configuration's, but for limits, as
+// with runc.
 func (x *execution) spec() (*specs.Spec, error) {
 	b, err := bundle.Load(x.info.State.Tongs.Bundle)
 	if err != nil {
@@ -152,9 +153,6 @@ func (x *execution) spec() (*specs.Spec, error) {
 	from := b.Spec.Process
 	if p.Capabilities == nil {
 		p.Capabilities = from.Capabilities
-	}
-	if len(p.Rlimits) == 0 {
-		p.Rlimits = from.Rlimits
 	}
 	p.NoNewPrivileges = p.NoNewPrivileges || from.NoNewPrivileges
 	p.ApparmorProfile = cmp.Or(p.ApparmorProfile, from.ApparmorProfile)

@@ -86,6 +86,8 @@ func format(name string) (string, bool) {
 		return "ddp", true
 	case "sched_setattr":
 		return "hpx", true
+	case "seccomp":
+		return "dxp", true
 	case "sendmsg":
 		return "hpx", true
 	case "set_mempolicy":

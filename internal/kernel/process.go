@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -160,6 +161,31 @@ func (b *Batch) Execve(path string, args, env []string) *Batch {
 // ExitGroup adds exit_group(2).
 func (b *Batch) ExitGroup(status int) *Batch {
 	b.add("exit_group", unix.SYS_EXIT_GROUP, num(status)).NoReturn = true
+	return b
+}
+
+// Seccomp adds seccomp(2) with SECCOMP_SET_MODE_FILTER: every later call of the
+// process goes through the program.
+func (b *Batch) Seccomp(flags uint, program []unix.SockFilter) *Batch {
+	code := make([]byte, 0, 8*len(program))
+	for _, in := range program {
+		code = binary.NativeEndian.AppendUint16(code, in.Code)
+		code = append(code, in.Jt, in.Jf)
+		code = binary.NativeEndian.AppendUint32(code, in.K)
+	}
+	head := make([]byte, 16) // struct sock_fprog of 64-bit systems
+	binary.NativeEndian.PutUint16(head, uint16(len(program)))
+	m := Mem{Bytes: head, Refs: []Pointer{{8, &Mem{Bytes: code}}}, Note: func(head []byte) string {
+		return "{" + strconv.Itoa(int(binary.NativeEndian.Uint16(head))) + " instructions}"
+	}}
+	b.add("seccomp", unix.SYS_SECCOMP, num(unix.SECCOMP_SET_MODE_FILTER), num(flags), b.mem(m))
+	return b
+}
+
+// SeccompAvailable adds seccomp(2) with SECCOMP_GET_ACTION_AVAIL (4.14), which
+// fails where the kernel has no filters or not this action of theirs.
+func (b *Batch) SeccompAvailable(action uint32) *Batch {
+	b.add("seccomp", unix.SYS_SECCOMP, num(unix.SECCOMP_GET_ACTION_AVAIL), num(0), b.in(binary.NativeEndian.AppendUint32(nil, action), nil))
 	return b
 }
 

@@ -108,6 +108,18 @@ func (h *Host) leaks(grace time.Duration) (more, less []string) {
 	}
 }
 
+// Adopt waits for a process that a detached exec has left to the test, as an
+// engine's shim does: until somebody has taken its status, its PID namespace
+// cannot end.
+func (h *Host) Adopt(pid int) {
+	go func() {
+		_, err := unix.Wait4(pid, nil, 0, nil)
+		for err == unix.EINTR {
+			_, err = unix.Wait4(pid, nil, 0, nil)
+		}
+	}()
+}
+
 // reap waits for children that have ended. To be called when no Process is under
 // way, since it takes these, too.
 func reap() {

@@ -102,7 +102,11 @@ func identify(t testing.TB, fd int) file {
 
 // kernelOpen is the kernel's own answer.
 func (tr *tree) kernelOpen(p string) (file, error) {
-	fd, err := unix.Openat2(tr.fd, p, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
+	how := &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+	fd, err := unix.Openat2(tr.fd, p, how)
+	for err == unix.EAGAIN { // another process has renamed something
+		fd, err = unix.Openat2(tr.fd, p, how)
+	}
 	if err != nil {
 		return file{}, err
 	}
@@ -118,6 +122,11 @@ func (tr *tree) make(p string, dir bool) (where string, f file, err error) {
 		return "", file{}, err
 	}
 	n, _, _ := place.H.Number(nil)
+	defer func() {
+		if err == nil && place.Top != (where == "") {
+			tr.t.Errorf("Make(%q): led to %q, Top is %v", p, where, place.Top)
+		}
+	}()
 	if int(n) == tr.fd {
 		tr.t.Errorf("Make(%q) gave the root's own handle away", p)
 	}
@@ -380,4 +389,28 @@ func (tr *tree) tryPut(line string) {
 	default:
 		unix.Mknodat(fd, base, unix.S_IFREG|0o644, 0)
 	}
+}
+
+// The text of a magic link (/proc/PID/fd/N, cwd, root, exe) may name anything of
+// the host's. It is never followed, while proc's ordinary links are.
+func TestMakeMagicLinks(t *testing.T) {
+	tr := newTree(t, nil)
+	proc, err := unix.Open("/proc", unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(proc)
+	tr.root.Dir = kernel.NewHandle(int64(proc), "proc")
+	for _, p := range []string{"/self/root", "/self/cwd/x", "/self/exe", fmt.Sprintf("/self/fd/%d", tr.fd), fmt.Sprintf("/thread-self/fd/%d/canary", tr.fd), "/self/root/..", "/self/ns/mnt"} {
+		if _, err := tr.root.Make("field", p, true); err == nil || !strings.Contains(err.Error(), "only the kernel can follow (ELOOP)") {
+			t.Errorf("%s: got %v", p, err)
+		}
+	}
+	place, err := tr.root.Make("field", "/mounts", false) // a link to self/mounts
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, _, _ := place.H.Number(nil)
+	unix.Close(int(n))
+	tr.checkCanary()
 }

@@ -32,10 +32,11 @@ func (r *Root) Make(field, p string, dir bool) (*Place, error) {
 	}
 	b := &kernel.Batch{}
 	b.For(field, "cannot look at "+p)
-	if h == r.Dir { // the caller closes what it gets
+	top := h == r.Dir
+	if top { // the caller closes what it gets
 		h = b.Openat2(r.Dir, ".", unix.O_PATH, 0, kernel.InRootReal)
 	}
-	pl := &Place{Path: Clean(p), H: h, Stat: b.Stat(h), FS: b.Fstatfs(h)}
+	pl := &Place{Path: Clean(p), H: h, Stat: b.Stat(h), FS: b.Fstatfs(h), Top: top}
 	w.closeOthers(b, h)
 	if err := r.K.Run(b); err != nil {
 		return nil, err
@@ -67,6 +68,9 @@ func split(p string) []string {
 
 func (w *walk) run(dir bool) (kernel.Handle, error) {
 	w.dirs = []kernel.Handle{w.root.Dir}
+	if len(w.rest) > maxSteps+1 { // before half of them are made
+		return kernel.Handle{}, fmt.Errorf("%s: the path has more than %d components", w.field, maxSteps)
+	}
 	for step := 0; len(w.rest) > 0; step++ {
 		if step > maxSteps {
 			return kernel.Handle{}, fmt.Errorf("%s: %s has more than %d components", w.field, w.path, maxSteps)
@@ -121,12 +125,38 @@ func (w *walk) step(name string, dir bool) (h kernel.Handle, done bool, err erro
 		w.dirs = append(w.dirs, h)
 		return h, false, nil
 	case unix.S_IFLNK:
+		if err := w.refuseMagic(here, name, h); err != nil {
+			return h, false, err
+		}
 		return h, false, w.follow(string(link.Bytes()))
 	}
 	if len(w.rest) > 0 {
 		return h, false, fmt.Errorf("%s: cannot open %s: %q on the way is not a directory", w.field, w.path, name)
 	}
 	return h, true, nil
+}
+
+// refuseMagic refuses a link of proc whose text is not what it leads to
+// (proc_pid_fd(5)): the kernel, told to follow no such link, finds a loop.
+func (w *walk) refuseMagic(here kernel.Handle, name string, link kernel.Handle) error {
+	b := &kernel.Batch{}
+	b.For(w.field, "cannot open "+w.path)
+	fs := b.Fstatfs(link)
+	if err := w.root.K.Run(b); err != nil || fs.Type() != unix.PROC_SUPER_MAGIC {
+		return err
+	}
+	b = &kernel.Batch{}
+	b.For(w.field, "cannot open "+w.path)
+	h := b.Openat2(here, name, unix.O_PATH, 0, kernel.InRoot)
+	b.Allow()
+	b.Close(h).Allow()
+	if err := w.root.K.Run(b); err != nil {
+		return err
+	}
+	if h.Errno() == unix.ELOOP {
+		return fmt.Errorf("%s: cannot open %s: %q is a link that only the kernel can follow (ELOOP)", w.field, w.path, name)
+	}
+	return nil
 }
 
 func (w *walk) follow(target string) error {

@@ -33,6 +33,10 @@ type Place struct {
 	H    kernel.Handle
 	Stat *kernel.Stat
 	FS   *kernel.Statfs // nil where nobody asks
+	Top  bool           // of Make: links led to the root directory itself
+
+	dir kernel.Handle // what was opened below it
+	rel string
 }
 
 // Clean returns the path as an absolute one without dots or double slashes. A
@@ -48,17 +52,50 @@ func (r *Root) Look(b *kernel.Batch, p string) *Place {
 	return pl
 }
 
-// Follow is Look that follows links, inside of the root.
+// Follow is Look that follows links, inside of the root. The kernel may have
+// had to give up: Settle before the Place is judged.
 func (r *Root) Follow(b *kernel.Batch, p string) *Place {
 	return r.open(b, p, kernel.InRoot)
 }
 
+// FollowIn is Follow from a mount in which the path p is rel: it finds what
+// lies there even if p leads elsewhere by now.
+func (r *Root) FollowIn(b *kernel.Batch, mount kernel.Handle, rel, p string) *Place {
+	pl := open(b, mount, rel, kernel.InRoot)
+	pl.Path = p
+	return pl
+}
+
 func (r *Root) open(b *kernel.Batch, p string, resolve uint64) *Place {
-	h := b.Openat2(r.Dir, p, unix.O_PATH, 0, resolve)
+	return open(b, r.Dir, p, resolve)
+}
+
+func open(b *kernel.Batch, dir kernel.Handle, p string, resolve uint64) *Place {
+	h := b.Openat2(dir, p, unix.O_PATH, 0, resolve)
 	b.Allow()
 	st := b.Stat(h)
 	b.Allow()
-	return &Place{Path: p, H: h, Stat: st}
+	return &Place{Path: p, H: h, Stat: st, dir: dir, rel: p}
+}
+
+// maxTries bounds how often a path is opened again.
+const maxTries = 64
+
+// Settle opens a Place of Follow again for as long as the kernel gave up: it
+// does not follow ".." of a link while anything is renamed or mounted
+// anywhere on the machine, since it could not tell whether that leads out of the
+// root (EAGAIN, openat2(2)).
+func (r *Root) Settle(field string, pl *Place) error {
+	for try := 0; pl.H.Errno() == unix.EAGAIN && try < maxTries; try++ {
+		b := &kernel.Batch{}
+		b.For(field, "cannot look up "+pl.Path)
+		again := open(b, pl.dir, pl.rel, kernel.InRoot)
+		if err := r.K.Run(b); err != nil {
+			return err
+		}
+		pl.H, pl.Stat = again.H, again.Stat
+	}
+	return nil
 }
 
 // Errno says why the path could not be opened or looked at, 0 if it was.
@@ -92,28 +129,51 @@ func (r *Root) Attach(b *kernel.Batch, field string, m kernel.Handle, at *Place)
 // mounts whose roots are given.
 func (r *Root) Expect(b *kernel.Batch, field, p string, roots ...*kernel.Stat) {
 	b.For(field, "cannot look for the mount at "+p)
-	h := b.Openat2(r.Dir, p, unix.O_PATH, 0, kernel.InRoot)
-	again := b.Stat(h)
-	b.Close(h)
-	compare(b, field, p, again, roots)
+	pl := &Place{Path: p, dir: r.Dir, rel: p}
+	pl.H = b.Openat2(r.Dir, p, unix.O_PATH, 0, kernel.InRoot)
+	b.Allow(unix.EAGAIN)
+	pl.Stat = b.Stat(pl.H)
+	b.Allow(unix.EBADF)
+	b.Close(pl.H).Allow(unix.EBADF)
+	b.Check(func() error {
+		if pl.H.Errno() == unix.EAGAIN {
+			if err := r.expectLater(field, pl); err != nil {
+				return err
+			}
+		}
+		return compare(field, p, pl.Stat, roots)
+	})
+}
+
+// expectLater opens what the kernel could not tell in the batch, and closes it.
+func (r *Root) expectLater(field string, pl *Place) error {
+	if err := r.Settle(field, pl); err != nil {
+		return err
+	}
+	if n := pl.Errno(); n != 0 {
+		return fmt.Errorf("%s: cannot look for the mount at %s: %s (%s)", field, pl.Path, n.Error(), unix.ErrnoName(n))
+	}
+	b := &kernel.Batch{}
+	b.For(field, "cannot look for the mount at "+pl.Path)
+	b.Close(pl.H)
+	return r.K.Run(b)
 }
 
 // ExpectInside is Expect for a process whose root directory the Root is: what
 // its program will see.
 func ExpectInside(b *kernel.Batch, field, p string, roots ...*kernel.Stat) {
 	b.For(field, "cannot look for the mount at "+p)
-	compare(b, field, p, b.StatPath(p), roots)
+	again := b.StatPath(p)
+	b.Check(func() error { return compare(field, p, again, roots) })
 }
 
-func compare(b *kernel.Batch, field, p string, again *kernel.Stat, roots []*kernel.Stat) {
-	b.Check(func() error {
-		for _, root := range roots {
-			if again.MountID() == root.MountID() && again.Ino() == root.Ino() {
-				return nil
-			}
+func compare(field, p string, again *kernel.Stat, roots []*kernel.Stat) error {
+	for _, root := range roots {
+		if again.MountID() == root.MountID() && again.Ino() == root.Ino() {
+			return nil
 		}
-		return fmt.Errorf("%s: the path %s leads elsewhere than to the mount that was just attached there: the root file system is being changed", field, p)
-	})
+	}
+	return fmt.Errorf("%s: the path %s leads elsewhere than to the mount that was just attached there: the root file system is being changed", field, p)
 }
 
 // Parent splits a clean path into its directory and its last component.

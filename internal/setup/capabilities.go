@@ -75,13 +75,18 @@ func dropBounding(e *Env) error {
 // setCapabilities sets the other four sets, each exactly as configured. An
 // ambient capability that is not permitted and inheritable is a warning at
 // most for other runtimes: the kernel refuses it, and so it is left out.
+// Without process.capabilities a user who is not root has none.
 func setCapabilities(e *Env) error {
-	c := e.capabilities()
+	c, kept := e.capabilities(), e.keptForSeccomp()
 	if c == nil {
+		if kept != 0 && e.Spec.Process.User.UID != 0 {
+			e.B.For("linux.seccomp", "cannot keep the capability to load the filter")
+			e.B.Capset(kept, kept, 0)
+		}
 		return nil
 	}
 	e.B.For("process.capabilities", "cannot set the capabilities")
-	e.B.Capset(mask(c.Effective), mask(c.Permitted), mask(c.Inheritable))
+	e.B.Capset(mask(c.Effective)|kept, mask(c.Permitted)|kept, mask(c.Inheritable))
 	e.B.For("process.capabilities.ambient", "cannot set the ambient capabilities")
 	e.B.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL)
 	ambient := mask(c.Ambient)

@@ -20,6 +20,9 @@ func lookUpCwd(e *Env) error {
 // It is a descriptor from here on: no link of /proc/self/fd can lead it to a
 // leaked one (CVE-2024-21626).
 func openCwd(e *Env) error {
+	if err := e.Root.Settle("process.cwd", e.cwd); err != nil {
+		return err
+	}
 	if n := e.cwd.Errno(); n != 0 {
 		if !e.cwd.Missing() || e.Joined != nil {
 			return fmt.Errorf("process.cwd: cannot open %s: %s (%s)", e.cwd.Path, n.Error(), unix.ErrnoName(n))

@@ -92,24 +92,38 @@ func (e *Env) fillDev(dev kernel.Handle) {
 			e.B.For(d.field, "cannot make "+d.path)
 			e.B.Mknodat(dev, name, unix.S_IFREG, 0)
 		default:
-			e.makeDevice(dev, name, d, true)
+			e.makeDevice(dev, name, d)
 		}
 	}
 	e.linkDevicesIn(dev, true)
 	e.devSet = true
 }
 
-// makeDevice adds calls that make one node. Where the directory is not new, a
-// node that is there already must be the right one.
-func (e *Env) makeDevice(dir kernel.Handle, name string, d device, fresh bool) {
+// makeDevice adds calls that make one node in a directory that is new.
+func (e *Env) makeDevice(dir kernel.Handle, name string, d device) {
 	e.B.For(d.field, "cannot make the device "+d.path)
 	e.B.Mknodat(dir, name, d.mode, unix.Mkdev(d.major, d.minor))
-	if fresh && d.uid == 0 && d.gid == 0 {
-		return
+	if d.uid != 0 || d.gid != 0 {
+		e.ownDevice(e.openDevice(dir, name, d), d)
 	}
-	if !fresh {
-		e.B.Allow(unix.EEXIST)
+}
+
+// makeDeviceOnce makes one node in a directory of the image. One that is there
+// already must be the right one, and is not touched before that is known.
+func (e *Env) makeDeviceOnce(dir kernel.Handle, name string, d device) error {
+	e.B.For(d.field, "cannot make the device "+d.path)
+	e.B.Mknodat(dir, name, d.mode, unix.Mkdev(d.major, d.minor))
+	e.B.Allow(unix.EEXIST)
+	h := e.openDevice(dir, name, d)
+	if err := e.Sync(); err != nil {
+		return err
 	}
+	e.B.For(d.field, "cannot make the device "+d.path)
+	e.ownDevice(h, d)
+	return nil
+}
+
+func (e *Env) openDevice(dir kernel.Handle, name string, d device) kernel.Handle {
 	h := e.B.Openat2(dir, name, unix.O_PATH|unix.O_NOFOLLOW, 0, kernel.InRootReal)
 	st := e.B.Stat(h)
 	e.B.Check(func() error {
@@ -119,6 +133,10 @@ func (e *Env) makeDevice(dir kernel.Handle, name string, d device, fresh bool) {
 		}
 		return nil
 	})
+	return h
+}
+
+func (e *Env) ownDevice(h kernel.Handle, d device) {
 	e.B.Fchown(h, d.uid, d.gid)
 	e.B.Close(h)
 }
@@ -147,7 +165,9 @@ func makeDevices(e *Env) error {
 		if !parent.IsDir() {
 			return fmt.Errorf("%s: %s is not a directory", d.field, dir)
 		}
-		e.makeDevice(parent.H, name, d, false)
+		if err := e.makeDeviceOnce(parent.H, name, d); err != nil {
+			return err
+		}
 		e.B.Close(parent.H)
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 
 	"tongs/internal/kernel"
 	"tongs/internal/rootfs"
+	"tongs/internal/seccomp"
 )
 
 // Options are what the command line adds to the configuration.
@@ -78,13 +79,14 @@ type Env struct {
 	devSet   bool // /dev was filled while it was detached
 
 	cwd      *rootfs.Place
-	passwd   *kernel.Buffer
+	passwd   *passwd
 	masked   []*covered
 	readonly []*covered
 	environ  []string
 	program  string // what is executed, as found
 	search   []*candidate
 	chdir    [2]kernel.Handle
+	filter   *seccomp.Filter
 }
 
 // Container is a running container as exec finds it.

@@ -13,24 +13,49 @@ import (
 // image author's. A home behind it is not found.
 const maxPasswd = 64 << 10
 
-// readPasswd asks for /etc/passwd if HOME must be found. It may be anything:
-// it is opened so that a FIFO or a device does not block.
-func readPasswd(e *Env) error {
+// passwd is the container's /etc/passwd.
+type passwd struct {
+	h    kernel.Handle
+	stat *kernel.Stat
+	fs   *kernel.Statfs
+	text *kernel.Buffer // nil if it is not to be read
+}
+
+// lookUpPasswd opens /etc/passwd if HOME must be found. It may be anything: it
+// is opened so that a FIFO or a device does not block.
+func lookUpPasswd(e *Env) error {
 	if home, _ := lookUpEnv(e.Spec.Process.Env, "HOME"); home != "" {
 		return nil
 	}
 	e.B.For("process.env", "cannot read /etc/passwd")
 	h := e.B.Openat2(e.Root.Dir, "/etc/passwd", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0, kernel.InRoot)
 	e.B.Allow()
-	e.passwd = e.B.Read(h, maxPasswd)
+	e.passwd = &passwd{h: h, stat: e.B.Stat(h)}
 	e.B.Allow()
-	e.B.Close(h).Allow()
+	e.passwd.fs = e.B.Fstatfs(h)
+	e.B.Allow()
 	return nil
 }
 
-// setEnvironment is process.env without duplicates (the last wins) and with
-// HOME, as login(1) would set it. An empty HOME counts as none: docker relies on
-// that (runc#4704).
+// readPasswd reads it if it is a file, and none of proc's: with the rights of
+// the set-up a link to /proc/kmsg would take the host's messages away from who
+// waits for them.
+func readPasswd(e *Env) error {
+	p := e.passwd
+	if p == nil || p.h.Errno() != 0 {
+		return nil
+	}
+	e.B.For("process.env", "cannot read /etc/passwd")
+	if p.stat.Type() == unix.S_IFREG && p.fs.Type() != unix.PROC_SUPER_MAGIC {
+		p.text = e.B.Read(p.h, maxPasswd)
+		e.B.Allow()
+	}
+	e.B.Close(p.h)
+	return nil
+}
+
+// setEnvironment is process.env without duplicates (the last wins). An empty
+// HOME counts as none: docker relies on that (runc#4704).
 func setEnvironment(e *Env) error {
 	last := make(map[string]int, len(e.Spec.Process.Env))
 	for i, v := range e.Spec.Process.Env {
@@ -42,13 +67,19 @@ func setEnvironment(e *Env) error {
 			e.environ = append(e.environ, v)
 		}
 	}
-	if home, _ := lookUpEnv(e.Spec.Process.Env, "HOME"); home == "" {
-		home := "/"
-		if e.passwd != nil {
-			home = homeOf(e.Spec.Process.User.UID, string(e.passwd.Bytes()))
-		}
-		e.environ = append(e.environ, "HOME="+home)
+	return nil
+}
+
+// setHome adds HOME as login(1) would set it, if the configuration has none.
+func setHome(e *Env) error {
+	if home, _ := lookUpEnv(e.Spec.Process.Env, "HOME"); home != "" {
+		return nil
 	}
+	home := "/"
+	if e.passwd != nil && e.passwd.text != nil {
+		home = homeOf(e.Spec.Process.User.UID, string(e.passwd.text.Bytes()))
+	}
+	e.environ = append(e.environ, "HOME="+home)
 	return nil
 }
 

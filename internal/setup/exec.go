@@ -24,12 +24,14 @@ func ExecHostOrder() []Step {
 func ExecOrder() []Step {
 	return []Step{
 		{"out of memory score", []string{"process.oomScoreAdj"}, setOOMScore},
+		{"compile the filter", []string{"linux.seccomp"}, prepareSeccomp},
 		{"container's namespaces", nil, joinContainer}, // all at once, by the pidfd of its first process
 		{"keyring", nil, joinKeyring},
 		{"root", nil, openOwnRoot},
 		{"look up working directory", nil, lookUpCwd},
-		{"read passwd", nil, readPasswd},
+		{"look up passwd", nil, lookUpPasswd},
 		{"ask", nil, (*Env).Sync},
+		{"read passwd", nil, readPasswd},
 		{"working directory", []string{"process.cwd"}, openCwd},
 		{"null for standard streams", nil, replaceNull},
 		{"console", []string{"process.terminal", "process.consoleSize"}, openConsole},
@@ -56,6 +58,7 @@ func ExecOrder() []Step {
 		{"look up program", []string{"process.args"}, lookUpProgram},
 		{"ask", nil, (*Env).Sync},
 		{"program", nil, chooseProgram},
+		{"home directory", nil, setHome},
 	}
 }
 

@@ -35,7 +35,7 @@ const big = `
 	},
 	"linux": {
 		"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "uts", "path": "/run/uts"}, {"type": "ipc"}, {"type": "network"}],
-		"personality": {"domain": "LINUX32"}, "memoryPolicy": {"mode": "MPOL_LOCAL"}, "sysctl": {"kernel.shmmax": "1"}, "rootfsPropagation": "rshared",
+		"personality": {"domain": "LINUX32"}, "memoryPolicy": {"mode": "MPOL_LOCAL"}, "sysctl": {"kernel.shmmax": "1"}, "seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}, "rootfsPropagation": "rshared",
 		"devices": [{"path": "/dev/net/tun", "type": "c", "major": 10, "minor": 200}, {"path": "/dev/x", "type": "b", "major": 1, "minor": 1, "uid": 1}],
 		"maskedPaths": ["/proc/a", "/proc/b", "/f", "/g", "/ro/in"], "readonlyPaths": ["/proc/sys", "/ro"]
 	}

@@ -2,6 +2,7 @@ package setup
 
 import (
 	"bytes"
+	"errors"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -112,18 +113,21 @@ func runCreateContainerHooks(e *Env) error {
 	if len(hooks) == 0 {
 		return nil
 	}
-	e.queueHooks(list, hooks, e.Hooks.CreateInput, func() {
+	err := e.queueHooks(list, hooks, e.Hooks.CreateInput, func() {
 		// What is still that of tongs or of the set-up.
 		e.B.Umask(0o022)
 		e.B.SchedSetaffinity(bytes.Repeat([]byte{0xff}, maxProcessors/8))
 		e.B.Chdir("/")
-	})
+	}, func(*Env) error { return nil })
+	if err != nil {
+		return err
+	}
 	var failed error
 	e.B.Meanwhile = func() error {
 		failed = e.Hooks.Watch(list, hooks)
 		return failed
 	}
-	err := e.run()
+	err = e.run()
 	if failed != nil {
 		return failed
 	}
@@ -132,18 +136,18 @@ func runCreateContainerHooks(e *Env) error {
 
 // queueStartContainerHooks puts the hooks of startContainer between the start
 // and the program: by then the process has nothing left of its rights but what
-// the program gets, and so have the hooks. Nobody is needed to watch them: one
+// the program gets, and so have the hooks, which have its filter as well. Nobody is needed to watch them: one
 // that fails or takes too long ends the process.
 func queueStartContainerHooks(e *Env) error {
 	if hooks := e.hooks().StartContainer; len(hooks) > 0 {
-		e.queueHooks("hooks.startContainer", hooks, e.Hooks.StartInput, func() {})
+		return e.queueHooks("hooks.startContainer", hooks, e.Hooks.StartInput, func() {}, loadSeccomp)
 	}
 	return nil
 }
 
-// queueHooks adds the calls that execute hooks. first is what each of them does
-// before it executes its program.
-func (e *Env) queueHooks(list string, hooks []specs.Hook, input kernel.Handle, first func()) {
+// queueHooks adds the calls that execute hooks. first and last is what each of
+// them does before it executes its program.
+func (e *Env) queueHooks(list string, hooks []specs.Hook, input kernel.Handle, first func(), last func(*Env) error) (err error) {
 	for i := range hooks {
 		h := &hooks[i]
 		b := e.B.For(item(list, i), "cannot complete "+h.Path)
@@ -158,6 +162,8 @@ func (e *Env) queueHooks(list string, hooks []specs.Hook, input kernel.Handle, f
 			if len(args) == 0 {
 				args = []string{h.Path}
 			}
+			err = errors.Join(err, last(e))
+			b.For(item(list, i), "cannot complete "+h.Path)
 			b.Execve(h.Path, args, h.Env).Allow()
 			b.Write(kernel.NewHandle(2, "stderr"), "tongs: cannot execute "+h.Path+"\n").Allow()
 			b.ExitGroup(hookNotExecuted)
@@ -168,6 +174,7 @@ func (e *Env) queueHooks(list string, hooks []specs.Hook, input kernel.Handle, f
 		}
 		b.PollEnd(child, seconds).WaitChild(child).WriteStatus(child, e.Hooks.Report).RequireSuccess(child)
 	}
+	return err
 }
 
 // hookNotExecuted is the exit status in place of a hook's that cannot be

@@ -3,6 +3,7 @@ package setup
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -38,17 +39,48 @@ func (e *Env) lookUp(name string, paths []string) []*covered {
 		seen[p] = true
 		c := &covered{field: item(name, i)}
 		e.B.For(c.field, "cannot look up "+p)
-		c.place = e.Root.Follow(e.B, p)
+		if m, rel := e.kernelMount(p); m != nil {
+			c.place = e.Root.FollowIn(e.B, m.h, rel, p)
+		} else {
+			c.place = e.Root.Follow(e.B, p)
+		}
 		list = append(list, c)
 	}
 	return list
 }
 
+// kernelMount is the proc or sysfs mount of the configuration in which a path
+// lies, and the path below it. Its paths are looked up from there: whoever can
+// exchange the directory that it is mounted on could make them seem to be
+// missing, which would leave them uncovered.
+func (e *Env) kernelMount(p string) (*mount, string) {
+	var last *mount
+	for _, m := range e.plan() {
+		switch {
+		case below(p, m.path) && (m.fstype == "proc" || m.fstype == "sysfs" || m.opt.bind && e.sources[m.index].proc):
+			last = m
+		case last != nil && (below(p, m.path) || below(last.path, m.path)):
+			last = nil // covered, or another file system by then
+		}
+	}
+	if last == nil {
+		return nil, ""
+	}
+	rel := strings.Trim(strings.TrimPrefix(p, last.path), "/")
+	if rel == "" {
+		rel = "."
+	}
+	return last, rel
+}
+
 // there keeps the paths that exist. Only a path that is missing may be
 // skipped: any other error would leave something uncovered.
-func there(list []*covered) ([]*covered, error) {
+func (e *Env) there(list []*covered) ([]*covered, error) {
 	kept := list[:0]
 	for _, c := range list {
+		if err := e.Root.Settle(c.field, c.place); err != nil {
+			return nil, err
+		}
 		switch {
 		case c.place.Errno() == 0:
 			kept = append(kept, c)
@@ -64,7 +96,7 @@ func there(list []*covered) ([]*covered, error) {
 // each read-only path (runtime-spec 1.3, config-linux § Readonly Paths).
 func lockPaths(e *Env) error {
 	var err error
-	if e.readonly, err = there(e.readonly); err != nil {
+	if e.readonly, err = e.there(e.readonly); err != nil {
 		return err
 	}
 	e.readonly = slices.DeleteFunc(slices.Clone(e.readonly), e.lockedAbove)
@@ -85,7 +117,7 @@ func lockPaths(e *Env) error {
 // gets the mount itself.
 func maskPaths(e *Env) error {
 	var err error
-	if e.masked, err = there(e.masked); err != nil {
+	if e.masked, err = e.there(e.masked); err != nil {
 		return err
 	}
 	var file, dir kernel.Handle

@@ -191,19 +191,25 @@ func (e *Env) takeMode(m *mount, place *rootfs.Place) {
 func (e *Env) buildBind(m *mount) error {
 	s := &e.sources[m.index]
 	if s.inside { // below the root: it may be a mount of ours, so it is opened now
-		b := e.B.For(m.field+".source", "cannot open "+m.Source)
-		src := b.Openat2(e.Root.Dir, s.path, unix.O_PATH, 0, kernel.InRoot)
-		st := b.Stat(src)
+		e.B.For(m.field+".source", "cannot open "+m.Source)
+		src := e.Root.Follow(e.B, s.path)
+		if err := e.Sync(); err != nil {
+			return err
+		}
+		if err := e.Root.Settle(m.field+".source", src); err != nil {
+			return err
+		}
+		if n := src.Errno(); n != 0 {
+			return fmt.Errorf("%s.source: cannot open %s: %s (%s)", m.field, m.Source, n.Error(), unix.ErrnoName(n))
+		}
 		flags := uint(unix.OPEN_TREE_CLONE)
 		if m.opt.recursive {
 			flags |= unix.AT_RECURSIVE
 		}
-		s.h = b.OpenTree(src, "", flags)
-		b.Close(src)
-		if err := e.Sync(); err != nil {
-			return err
-		}
-		m.file = st.Type() != unix.S_IFDIR
+		e.B.For(m.field+".source", "cannot copy "+m.Source)
+		s.h = e.B.OpenTree(src.H, "", flags)
+		e.B.Close(src.H)
+		m.file = !src.IsDir()
 	}
 	m.h = s.h
 	if len(m.opt.super) > 0 {
@@ -271,6 +277,9 @@ func (e *Env) destination(m *mount) (*rootfs.Place, error) {
 		var err error
 		if place, err = e.Root.Make(name, m.path, !m.file); err != nil {
 			return nil, err
+		}
+		if place.Top { // only a mount on "/" becomes the root: one on top of it unnoticed would leave the handle below
+			return nil, fmt.Errorf("%s: %s leads to the root directory", name, m.path)
 		}
 		e.forgetPlaces(m)
 	}

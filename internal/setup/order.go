@@ -27,6 +27,7 @@ func HostOrder() []Step {
 func CreateOrder() []Step {
 	return []Step{
 		{"out of memory score", []string{"process.oomScoreAdj"}, setOOMScore}, // by tongs: lowering needs the host's rights
+		{"seccomp program", nil, prepareSeccomp},                              // by tongs, meanwhile
 		{"session", nil, newSession},
 		{"join namespaces", nil, joinNamespaces}, // with tongs' rights: they may belong to the host's user namespace
 		{"user namespace", []string{"linux.uidMappings", "linux.gidMappings"}, enterUserNamespace},
@@ -57,8 +58,9 @@ func CreateOrder() []Step {
 
 		{"look up paths", []string{"linux.maskedPaths", "linux.readonlyPaths"}, lookUpPaths},
 		{"look up working directory", nil, lookUpCwd},
-		{"read passwd", nil, readPasswd},
+		{"look up passwd", nil, lookUpPasswd},
 		{"ask", nil, (*Env).Sync},
+		{"read passwd", nil, readPasswd},                        // now that it is known what it is
 		{"working directory", []string{"process.cwd"}, openCwd}, // made while the root is writable
 		{"read-only root", []string{"root.readonly"}, lockRoot},
 		{"read-only paths", nil, lockPaths},
@@ -84,6 +86,7 @@ func CreateOrder() []Step {
 		{"look up program", []string{"process.args"}, lookUpProgram}, // with the user's rights
 		{"ask", nil, (*Env).Sync},
 		{"program", nil, chooseProgram},
+		{"home directory", nil, setHome}, // from what was read
 	}
 }
 
@@ -95,6 +98,7 @@ func TailOrder() []Step {
 		{"report", nil, report},              // create: tongs may leave
 		{"wait for start", nil, waitFifo},    // create: `start` writes one byte
 		{"hooks of the start", []string{"hooks.startContainer"}, queueStartContainerHooks},
+		{"seccomp", []string{"linux.seccomp"}, loadSeccomp}, // last: the filter judges what comes after it
 		{"execute", nil, execute},
 	}
 }

@@ -3,6 +3,8 @@ package setup
 import (
 	"errors"
 	"fmt"
+
+	"tongs/internal/seccomp"
 )
 
 // unsupported lists the fields that this version refuses instead of ignoring
@@ -10,7 +12,7 @@ import (
 // asks for must not start.
 func unsupported() []string {
 	return []string{"process.apparmorProfile", "process.selinuxLabel",
-		"linux.seccomp", "linux.intelRdt", "linux.netDevices",
+		"linux.intelRdt", "linux.netDevices",
 		"linux.mountLabel"}
 }
 
@@ -43,7 +45,7 @@ func refuseUnsupported(e *Env) error {
 	}
 	e.refuseProcess(refuse)
 	if l := e.Spec.Linux; l != nil {
-		refuse(l.Seccomp != nil, "linux.seccomp")
+		refuse(seccomp.Notifies(l.Seccomp), "linux.seccomp.listenerPath: an agent for SCMP_ACT_NOTIFY")
 		refuse(l.IntelRdt != nil, "linux.intelRdt")
 		refuse(len(l.NetDevices) > 0, "linux.netDevices")
 		refuse(l.MountLabel != "", "linux.mountLabel")

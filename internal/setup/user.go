@@ -33,8 +33,8 @@ func setUmask(e *Env) error {
 // exactly those of the configuration: what tongs was started with never stays.
 // The permitted capabilities survive the change for setCapabilities.
 func setUser(e *Env) error {
-	u := e.Spec.Process.User
-	if e.Spec.Process.Capabilities != nil {
+	u, keep := e.Spec.Process.User, e.Spec.Process.Capabilities != nil || e.keptForSeccomp() != 0
+	if keep {
 		e.B.For("process.user", "cannot keep capabilities")
 		e.B.Prctl(unix.PR_SET_KEEPCAPS, 1)
 	}
@@ -44,7 +44,7 @@ func setUser(e *Env) error {
 	e.B.Setresgid(u.GID)
 	e.B.For("process.user.uid", "cannot set the user")
 	e.B.Setresuid(u.UID)
-	if e.Spec.Process.Capabilities != nil {
+	if keep {
 		e.B.For("process.user", "cannot clear the flag that keeps capabilities")
 		e.B.Prctl(unix.PR_SET_KEEPCAPS, 0)
 	}

@@ -30,7 +30,6 @@ func callers() map[string]string {
 		"bundle":           "opens config.json without blocking",
 		"hook":             "host subsystem: executes hooks",
 		"notify":           "host subsystem: the service manager's socket",
-		"seccomp":          "host subsystem: the agent's socket",
 		"resctrl":          "host subsystem: the resctrl file system",
 		"netdev":           "host subsystem: netlink",
 		"lsm":              "host subsystem: labels",

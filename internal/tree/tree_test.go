@@ -50,7 +50,7 @@ func (p *pkg) short() string {
 // measures, generates or tests it.
 func (p *pkg) tool() bool {
 	s := p.short()
-	for _, dir := range []string{"bench", "scripts", "test", "linuxtest", "bundle/gen", "kernel/stub/code/printimage", "kernel/kerneltest"} {
+	for _, dir := range []string{"bench", "scripts", "test", "linuxtest", "bundle/gen", "seccomp/gen", "kernel/stub/code/printimage", "kernel/kerneltest"} {
 		if s == dir || strings.HasPrefix(s, dir+"/") {
 			return true
 		}

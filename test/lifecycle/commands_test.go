@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +19,7 @@ func states() []string { return []string{"missing", "created", "running", "stopp
 // commands are those that take a container; ID stands for its name.
 func commands() []string {
 	return []string{"start ID", "state ID", "kill ID", "kill ID KILL", "kill --all ID KILL", "kill ID 0", "delete ID", "delete --force ID",
-		"create --bundle BUNDLE ID", "run --bundle BUNDLE ID", "exec ID true", "exec --detach ID /nowhere", "exec ID"}
+		"create --bundle BUNDLE ID", "run --bundle BUNDLE ID", "exec ID true", "pause ID", "resume ID", "exec --detach ID /nowhere", "exec ID"}
 }
 
 // answer is how a runtime reacts.
@@ -141,4 +142,31 @@ func lastError(t *testing.T, log string) string {
 		}
 	}
 	return strings.ReplaceAll(last, "runc", "tongs")
+}
+
+// The processes of a container, those of exec among them, in the host's numbers.
+func TestPs(t *testing.T) {
+	linuxtest.Each(t, func(t *testing.T, h *linuxtest.Host) {
+		id := running(t, h)
+		file := filepath.Join(h.Dir, "pid")
+		h.Must("exec", "--detach", "--pid-file", file, id, "sleep", "999")
+		pid := readPID(t, file)
+		h.Adopt(pid)
+		st, _ := h.State(id)
+		var pids []int
+		if err := json.Unmarshal([]byte(h.Must("ps", "-f", "json", id).Stdout), &pids); err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(pids)
+		want := []int{st.PID, pid}
+		slices.Sort(want)
+		same(t, "pids", pids, want)
+		table := strings.Split(strings.TrimSpace(h.Must("ps", id, "-o", "pid,args", "-A").Stdout), "\n")
+		if len(table) != 3 || !strings.Contains(table[0], "PID") || !strings.Contains(table[1]+table[2], "/bin/sleep 1000") || !strings.Contains(table[1]+table[2], "sleep 999") {
+			t.Errorf("table %q", table)
+		}
+		if r := h.Run("ps", id, "-o", "args"); r.Status != 1 || !strings.Contains(r.Stderr, "PID") {
+			t.Errorf("without a PID column: %+v", r)
+		}
+	})
 }

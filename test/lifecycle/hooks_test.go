@@ -443,3 +443,38 @@ func TestStateDuringHooks(t *testing.T) {
 		t.Errorf("hooks are told %q: %v", got, err)
 	}
 }
+
+// A hook of startContainer has the rights and limits of the program, and no more.
+func TestStartContainerHookRights(t *testing.T) {
+	h := linuxtest.One(t)
+	l := newHookLog(t, h)
+	const look = "grep -E '^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp:|Umask)' /proc/self/status; cat /proc/self/limits /proc/self/cgroup /proc/self/oom_score_adj /proc/self/uid_map; ls -l /proc/self/ns | sed 's/.*-> //'; pwd"
+	score := 500
+	for name, edit := range map[string]linuxtest.Edit{
+		"root": func(*specs.Spec) {},
+		"user": func(s *specs.Spec) {
+			s.Process.User = specs.User{UID: 1000, GID: 1000, AdditionalGids: []uint32{7}}
+			s.Process.NoNewPrivileges = false
+		},
+	} {
+		common := func(s *specs.Spec) {
+			linuxtest.Mount("/log", "bind", l.dir, "bind", "rw")(s)
+			s.Process.Cwd = "/dev/shm"
+			s.Process.OOMScoreAdj = &score
+			s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Architectures: []specs.Arch{specs.ArchX86_64, specs.ArchAARCH64},
+				Syscalls: []specs.LinuxSyscall{{Names: []string{"mkdir", "mkdirat"}, Action: specs.ActErrno}}}
+			s.Hooks = &specs.Hooks{StartContainer: []specs.Hook{{Path: "/bin/busybox", Args: []string{"sh", "-c", "{ " + look + "; mkdir /log/dir; } > /log/" + name + " 2>&1; exit 0"}, Env: []string{"PATH=/bin"}}}}
+		}
+		r := h.Must("run", "--bundle", h.Bundle(linuxtest.Shell("{ "+look+"; mkdir /log/dir; } 2>&1; exit 0"), common, edit), h.ID(name))
+		got, err := os.ReadFile(filepath.Join(l.dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(r.Stdout, "Seccomp:\t2\n") || !strings.Contains(r.Stdout, "can't create directory") {
+			t.Errorf("%s: the program says %s", name, r.Stdout)
+		}
+		if string(got) != r.Stdout {
+			t.Errorf("%s: the hook differs from the program:\n%s\nprogram:\n%s", name, got, r.Stdout)
+		}
+	}
+}

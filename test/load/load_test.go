@@ -89,6 +89,38 @@ func many(t *testing.T, h *linuxtest.Host, bundle string, round int) {
 	})
 }
 
+// TestManyExecs has short further processes in one container.
+func TestManyExecs(t *testing.T) {
+	const execs = 10000
+	linuxtest.Each(t, func(t *testing.T, h *linuxtest.Host) {
+		n := execs
+		if !h.V2 {
+			n /= 10 // moving a process in each of the v1 hierarchies takes the kernel long
+		}
+		id := h.ID("a")
+		h.Must("run", "--detach", "--bundle", h.Bundle(linuxtest.Args("/bin/sleep", "1000")), id)
+		var wg sync.WaitGroup
+		var next, failed atomic.Int32
+		for range workers {
+			h.Go(&wg, func() {
+				for i := int(next.Add(1)); i <= n && failed.Load() < 5; i = int(next.Add(1)) {
+					want := fmt.Sprint(i)
+					r := h.Run("exec", id, "sh", "-c", "echo "+want+"; exit "+fmt.Sprint(i%200))
+					if r.Status != i%200 || r.Stdout != want+"\n" || r.Stderr != "" {
+						failed.Add(1)
+						t.Errorf("exec %d: status %d, stdout %q, stderr %q", i, r.Status, r.Stdout, r.Stderr)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if r := h.Must("exec", id, "ps"); strings.Count(r.Stdout, "\n") != 3 {
+			t.Errorf("something was left: %s", r.Stdout)
+		}
+		h.Must("delete", "--force", id)
+	})
+}
+
 // TestManyRuns has short containers in the foreground, while others ask for all
 // and for each of them.
 func TestManyRuns(t *testing.T) {

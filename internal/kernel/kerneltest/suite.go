@@ -233,6 +233,7 @@ func All(b *kernel.Batch) {
 	b.SchedSetaffinity([]byte{1})
 	b.ForkSibling()
 	b.Unshare(1).Setns(h, 1).Sethostname("h").Setdomainname("d").SendFD(h, kernel.NewHandle(3, "fd"))
+	b.SeccompAvailable(1).Seccomp(2, []unix.SockFilter{{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ALLOW}})
 	b.Execve("/x", []string{"a"}, []string{"e=1"}).ExitGroup(0)
 }
 

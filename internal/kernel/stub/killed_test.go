@@ -161,6 +161,29 @@ func TestFailedCallEndsTheStub(t *testing.T) {
 	checkGone(t, s, err, before)
 }
 
+// A stub is told that errors are expected, not which: behind an unexpected one it
+// goes on, and must not be waited for.
+func TestUnexpectedErrorEndsTheStub(t *testing.T) {
+	before := openFDs()
+	s := launch(t, Config{})
+	b := &kernel.Batch{}
+	b.Close(kernel.NoFD()).Allow(unix.ENOENT, unix.EAGAIN)
+	b.Umask(0)
+	begin := time.Now()
+	if err := s.Run(b); !errors.Is(err, unix.EBADF) {
+		t.Fatal(err)
+	}
+	if took := time.Since(begin); took > 3*time.Second {
+		t.Errorf("took %s", took)
+	}
+	err := s.Run(b)
+	var lost *kernel.LostError
+	if !errors.As(err, &lost) {
+		t.Errorf("the next Run says %v", err)
+	}
+	checkGone(t, s, err, before)
+}
+
 func TestCloseEndsTheStub(t *testing.T) {
 	s := launch(t, Config{})
 	pidfd, err := unix.FcntlInt(uintptr(s.PidFD), unix.F_DUPFD_CLOEXEC, 0)

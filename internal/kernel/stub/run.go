@@ -114,6 +114,9 @@ func (s *Stub) collect(b *kernel.Batch, first, next int, gone bool) error {
 			return s.betrayed(lostAt(c), "reported calls that it did not execute")
 		}
 		if e := errno(n); e != 0 && !c.Tolerates(e) {
+			if !gone {
+				s.Kill() // it goes on behind a call of which it was told that errors are expected, not which
+			}
 			s.ended(&kernel.LostError{}) // an honest stub has closed the line as well
 			return kernel.Failed(c, e)
 		}

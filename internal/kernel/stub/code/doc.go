@@ -7,6 +7,7 @@
 //
 //	map the descriptor whose number is argc, shared, at Base; exit if that fails
 //	start: r = Base
+//	exit:  exit_group; where a seccomp filter refuses it, an undefined instruction
 //	next:  if r.number == 0: exit        (a record that was not filled never runs)
 //	       load the six arguments; where flag k is set, argument k is the
 //	       address of an earlier result: load the result instead

@@ -91,6 +91,7 @@ die:
 	MOVL $231, AX            // exit_group
 	MOVL $125, DI            // ExitStatus
 	SYSCALL
+	UNDEF                    // a seccomp filter refused even that
 
 zero:
 	BTL $7, R12              // FlagZeroFatal

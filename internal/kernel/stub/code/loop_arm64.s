@@ -81,6 +81,7 @@ die:
 	MOVD $94, R8             // exit_group
 	MOVD $125, R0            // ExitStatus
 	SVC
+	UNDEF                    // a seccomp filter refused even that
 
 zero:
 	TBZ $7, R20, step        // FlagZeroFatal
