@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -11,7 +12,8 @@ import (
 
 // policies asks the kernel what it treats the process by.
 func policies(r *report.Report) {
-	if a, err := unix.SchedGetAttr(0, 0); err == nil {
+	// Of the first thread: others may not have inherited it.
+	if a, err := unix.SchedGetAttr(os.Getpid(), 0); err == nil {
 		r.Scheduler = fmt.Sprint(a.Policy, a.Flags, a.Nice, a.Priority, a.Runtime, a.Deadline, a.Period)
 	}
 	const whoProcess, classShift = 1, 13
