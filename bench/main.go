@@ -4,6 +4,7 @@
 //
 //	go run ./bench                      # everything, 50 rounds
 //	go run ./bench -only run,memory -rounds 200 -tongs ./tongs
+//	go run ./bench -only binds -rounds 10 # cost of one more bind mount
 //
 // All programs run the same bundle, each round runs every program once, and a
 // ratio is made from the two times of one round: a change of the machine's
@@ -84,6 +85,8 @@ func run(rounds int, only []string, tongs string, peers []string) error {
 		switch name {
 		case "memory":
 			err = b.memory()
+		case "binds":
+			err = b.binds()
 		default:
 			err = b.time(name)
 		}

@@ -42,7 +42,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		createCommand(), runCommand(), startCommand(), execCommand(), stateCommand(), killCommand(),
-		deleteCommand(), listCommand(), psCommand(), pauseCommand(), resumeCommand(), specCommand(),
+		deleteCommand(), listCommand(), psCommand(), pauseCommand(), resumeCommand(), updateCommand(), specCommand(),
 	}
 }
 
@@ -55,6 +55,7 @@ type options struct {
 	detach, keep, noSubreaper                   bool // run
 
 	exec   execOptions
+	update updateOptions
 	all    bool   // kill
 	force  bool   // delete
 	format string // list

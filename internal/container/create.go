@@ -62,6 +62,7 @@ type creation struct {
 // anything else is made; whatever fails leaves nothing behind.
 func Create(store *state.Store, o CreateOptions) (*Init, error) {
 	calmMonitor()
+	calmCollector()
 	c := &creation{o: o, fifo: -1, leave: stay()}
 	defer c.leave()
 	if err := state.ValidID(o.ID); err != nil {
@@ -268,10 +269,7 @@ func (c *creation) start() error {
 	if c.o.Park {
 		c.env.Fifo, list = list[0], list[1:]
 	}
-	if h := c.env.Hooks; len(hookFiles) > 0 {
-		h.Report, h.Output, h.StartInput, h.CreateInput, list = list[0], list[1], list[2], list[3], list[4:]
-		closeHandles(hookFiles[:2]) // the container's ends
-	}
+	list = c.giveHooks(hookFiles, list)
 	c.env.K, c.env.Line = c.stub, c.stub.Line()
 	c.env.FirstOwn = c.stub.FirstOwn()
 	c.env.PID = kernel.NewHandle(int64(c.stub.PID), "container")

@@ -111,6 +111,21 @@ func (c *creation) openHooks() ([]kernel.Handle, error) {
 	return list, nil
 }
 
+// giveHooks takes what the process calls the files of openHooks from the list of
+// what it has inherited, and closes our copies of those that are its alone.
+func (c *creation) giveHooks(files, inherited []kernel.Handle) (rest []kernel.Handle) {
+	if len(files) == 0 {
+		return inherited
+	}
+	h := c.env.Hooks
+	h.Report, h.Output, h.StartInput, h.CreateInput = inherited[0], inherited[1], inherited[2], inherited[3]
+	for _, theirs := range files[:2] {
+		n, _, _ := theirs.Number(nil)
+		unix.Close(int(n))
+	}
+	return inherited[len(files):]
+}
+
 // watchStart follows the hooks of startContainer in a container that this
 // process has not created.
 func watchStart(d *state.Dir, p *state.Process, hooks []specs.Hook) error {
@@ -167,12 +182,5 @@ func runPoststop(st *state.State, hooks []specs.Hook, warn func(string)) {
 		if err := runHook(fmt.Sprintf("hooks.poststop[%d]", i), &hooks[i], st.Tongs.Bundle, specState(st, specs.StateStopped, 0)); err != nil {
 			warn(err.Error())
 		}
-	}
-}
-
-func closeHandles(list []kernel.Handle) {
-	for _, h := range list {
-		n, _, _ := h.Number(nil)
-		unix.Close(int(n))
 	}
 }

@@ -40,6 +40,8 @@ type Call struct {
 	ZeroFatal    bool         // a result of zero ends the caller (end of file on its line)
 	NoReturn     bool         // success does not return (execve, exit_group)
 	Skip         int          // how many of the next calls only a child executes that the call makes (Vfork)
+
+	story *story // what its failure follows from
 }
 
 // Tolerates reports whether the error e is one that the call expects.

@@ -65,11 +65,5 @@ func (b *Batch) RequireSuccess(c *Child) *Batch {
 	return b
 }
 
-// Lseek adds lseek(2) to a place counted from the beginning.
-func (b *Batch) Lseek(h Handle, to uint64) *Batch {
-	b.add("lseek", unix.SYS_LSEEK, ref(h), num(to), num(unix.SEEK_SET))
-	return b
-}
-
 // Getpid adds getpid(2): what the executing process calls itself.
 func (b *Batch) Getpid() Handle { return b.add("getpid", unix.SYS_GETPID).Result }

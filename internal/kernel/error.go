@@ -44,6 +44,15 @@ func (e *CallError) Is(target error) bool {
 
 // Failed makes the error of call c of a batch. For kernels only.
 func Failed(c *Call, e unix.Errno) *CallError {
+	if c.story != nil {
+		if err := c.story.failed(); err != nil {
+			return err
+		}
+	}
+	return callError(c, e)
+}
+
+func callError(c *Call, e unix.Errno) *CallError {
 	return &CallError{Field: c.Field, Want: c.Want, Call: c.String(), Name: c.Name, Errno: e}
 }
 

@@ -10,7 +10,7 @@ import (
 // formats says how the arguments of each call are printed, one letter an
 // argument: h descriptor, d decimal, x hexadecimal, o octal, p memory, and
 // the flag sets O (openat2), T (open_tree), M (move_mount), A (AT_ flags),
-// m (mount attributes), c (fsconfig command), n (namespaces), f (mode).
+// m (mount attributes), c (fsconfig command), g (fcntl command), n (namespaces).
 // The recorder's conformance test refuses a call that is missing here.
 func format(name string) (string, bool) {
 	switch name {
@@ -38,8 +38,10 @@ func format(name string) (string, bool) {
 		return "hpoA", true
 	case "fchownat":
 		return "hpddA", true
+	case "fcntl":
+		return "hg", true
 	case "fsconfig":
-		return "hcppd", true
+		return "hcpph", true
 	case "fsmount":
 		return "hxm", true
 	case "fsopen":
@@ -48,12 +50,22 @@ func format(name string) (string, bool) {
 		return "hp", true
 	case "futex":
 		return "pdddpd", true
+	case "ftruncate":
+		return "hd", true
+	case "fgetxattr":
+		return "hppd", true
+	case "flistxattr", "getdents64":
+		return "hpd", true
+	case "fsetxattr":
+		return "hppdx", true
 	case "ioctl":
 		return "hxp", true
 	case "ioprio_set":
 		return "dhx", true
 	case "keyctl":
 		return "dppdd", true
+	case "linkat":
+		return "hphpA", true
 	case "lseek":
 		return "hdd", true
 	case "mkdirat":
@@ -88,6 +100,8 @@ func format(name string) (string, bool) {
 		return "hpx", true
 	case "seccomp":
 		return "dxp", true
+	case "sendfile":
+		return "hhpd", true
 	case "sendmsg":
 		return "hpx", true
 	case "set_mempolicy":
@@ -114,6 +128,8 @@ func format(name string) (string, bool) {
 		return "hpxp", true
 	case "unshare":
 		return "n", true
+	case "utimensat":
+		return "hppA", true
 	}
 	return "xxxxxx", false
 }
@@ -194,6 +210,8 @@ func (a Arg) format(kind byte) string {
 		return flags(a.N, namespaceFlags)
 	case 'c':
 		return fsconfigCommand(a.N)
+	case 'g':
+		return fcntlCommand(a.N)
 	}
 	return "0x" + strconv.FormatUint(a.N, 16)
 }
@@ -273,6 +291,13 @@ func fsconfigCommand(n uint64) string {
 		return "FSCONFIG_SET_FD"
 	case unix.FSCONFIG_CMD_CREATE:
 		return "FSCONFIG_CMD_CREATE"
+	}
+	return strconv.FormatUint(n, 10)
+}
+
+func fcntlCommand(n uint64) string {
+	if n == unix.F_GETFD {
+		return "F_GETFD"
 	}
 	return strconv.FormatUint(n, 10)
 }

@@ -100,35 +100,6 @@ func mountAttr(mem []byte) string {
 	return "{" + strings.Join(parts, ", ") + "}"
 }
 
-// Fsopen adds fsopen(2) (5.2): a context in which a file system is configured.
-func (b *Batch) Fsopen(fstype string) Handle {
-	return b.open("fs "+fstype, "fsopen", unix.SYS_FSOPEN, b.text(fstype), num(uint64(unix.FSOPEN_CLOEXEC)))
-}
-
-// FsconfigFlag adds fsconfig(2) for an option without a value.
-func (b *Batch) FsconfigFlag(fs Handle, key string) *Batch {
-	b.add("fsconfig", unix.SYS_FSCONFIG, ref(fs), num(unix.FSCONFIG_SET_FLAG), b.text(key), Arg{}, Arg{})
-	return b
-}
-
-// FsconfigString adds fsconfig(2) for key=value.
-func (b *Batch) FsconfigString(fs Handle, key, value string) *Batch {
-	b.add("fsconfig", unix.SYS_FSCONFIG, ref(fs), num(unix.FSCONFIG_SET_STRING), b.text(key), b.text(value), Arg{})
-	return b
-}
-
-// FsconfigCreate adds fsconfig(2) that makes the superblock.
-func (b *Batch) FsconfigCreate(fs Handle) *Batch {
-	b.add("fsconfig", unix.SYS_FSCONFIG, ref(fs), num(unix.FSCONFIG_CMD_CREATE), Arg{}, Arg{}, Arg{})
-	return b
-}
-
-// Fsmount adds fsmount(2) (5.2): a detached mount of the configured file
-// system with MOUNT_ATTR_ flags.
-func (b *Batch) Fsmount(fs Handle, attr uint64, label string) Handle {
-	return b.open("mount "+label, "fsmount", unix.SYS_FSMOUNT, ref(fs), num(uint64(unix.FSMOUNT_CLOEXEC)), num(attr))
-}
-
 // PivotRoot adds pivot_root(".", "."): the current directory, which must be
 // the root of a mount, becomes the root; the old root lies on top of it.
 func (b *Batch) PivotRoot() *Batch {
@@ -142,13 +113,8 @@ func (b *Batch) UmountCwd() *Batch {
 	return b
 }
 
-// ReadMessages adds reads of what the kernel says about a file system
-// context (fsopen(2)): one message a read, up to n; missing ones are expected.
-func (b *Batch) ReadMessages(fs Handle, n int) []*Buffer {
-	list := make([]*Buffer, n)
-	for i := range list {
-		list[i] = b.Read(fs, 256)
-		b.Allow()
-	}
-	return list
+// Umount adds umount2(2) on a path as the executing process sees it.
+func (b *Batch) Umount(path string, flags int) *Batch {
+	b.add("umount2", unix.SYS_UMOUNT2, b.text(path), num(flags))
+	return b
 }

@@ -80,6 +80,21 @@ func (b *Batch) Prlimit(pid Handle, res int, soft, hard uint64) *Batch {
 	return b
 }
 
+// Limit is what prlimit64(2) said of a limit.
+type Limit struct{ mem [16]byte }
+
+// Values returns the limit. It is meaningful after the batch has run.
+func (l *Limit) Values() (soft, hard uint64) {
+	return binary.NativeEndian.Uint64(l.mem[:]), binary.NativeEndian.Uint64(l.mem[8:])
+}
+
+// PrlimitOf adds prlimit64(2) that asks for limit res of pid.
+func (b *Batch) PrlimitOf(pid Handle, res int) *Limit {
+	l := &Limit{}
+	b.add("prlimit64", unix.SYS_PRLIMIT64, ref(pid), num(res), Arg{}, b.out(l.mem[:]))
+	return l
+}
+
 // SchedSetaffinity adds sched_setaffinity(2) for the caller: mask has a bit for
 // each processor. Processors that do not exist, or are not in the caller's
 // cpuset, are ignored.

@@ -34,9 +34,11 @@ type Place struct {
 	Stat *kernel.Stat
 	FS   *kernel.Statfs // nil where nobody asks
 	Top  bool           // of Make: links led to the root directory itself
+	Link bool           // a symbolic link at the end of the path, or mounted there, is meant itself
 
-	dir kernel.Handle // what was opened below it
-	rel string
+	dir   kernel.Handle // what was opened below it, and how
+	rel   string
+	flags uint64
 }
 
 // Clean returns the path as an absolute one without dots or double slashes. A
@@ -61,21 +63,26 @@ func (r *Root) Follow(b *kernel.Batch, p string) *Place {
 // FollowIn is Follow from a mount in which the path p is rel: it finds what
 // lies there even if p leads elsewhere by now.
 func (r *Root) FollowIn(b *kernel.Batch, mount kernel.Handle, rel, p string) *Place {
-	pl := open(b, mount, rel, kernel.InRoot)
+	pl := open(b, mount, rel, unix.O_PATH, kernel.InRoot)
 	pl.Path = p
 	return pl
 }
 
-func (r *Root) open(b *kernel.Batch, p string, resolve uint64) *Place {
-	return open(b, r.Dir, p, resolve)
+// Itself is Follow that does not follow a link at the end of the path.
+func (r *Root) Itself(b *kernel.Batch, p string) *Place {
+	return open(b, r.Dir, p, unix.O_PATH|unix.O_NOFOLLOW, kernel.InRoot)
 }
 
-func open(b *kernel.Batch, dir kernel.Handle, p string, resolve uint64) *Place {
-	h := b.Openat2(dir, p, unix.O_PATH, 0, resolve)
+func (r *Root) open(b *kernel.Batch, p string, resolve uint64) *Place {
+	return open(b, r.Dir, p, unix.O_PATH, resolve)
+}
+
+func open(b *kernel.Batch, dir kernel.Handle, p string, flags, resolve uint64) *Place {
+	h := b.Openat2(dir, p, flags, 0, resolve)
 	b.Allow()
 	st := b.Stat(h)
 	b.Allow()
-	return &Place{Path: p, H: h, Stat: st, dir: dir, rel: p}
+	return &Place{Path: p, H: h, Stat: st, dir: dir, rel: p, flags: flags}
 }
 
 // maxTries bounds how often a path is opened again.
@@ -89,7 +96,7 @@ func (r *Root) Settle(field string, pl *Place) error {
 	for try := 0; pl.H.Errno() == unix.EAGAIN && try < maxTries; try++ {
 		b := &kernel.Batch{}
 		b.For(field, "cannot look up "+pl.Path)
-		again := open(b, pl.dir, pl.rel, kernel.InRoot)
+		again := open(b, pl.dir, pl.rel, pl.flags, kernel.InRoot)
 		if err := r.K.Run(b); err != nil {
 			return err
 		}
@@ -120,17 +127,20 @@ func (r *Root) Attach(b *kernel.Batch, field string, m kernel.Handle, at *Place)
 	b.MoveMount(m, at.H)
 	b.For(field, "cannot look for the mount at "+at.Path)
 	if at.Path != "/" { // a mount over the root is not seen from the handle below it
-		r.Expect(b, field, at.Path, b.Stat(m))
+		r.Expect(b, field, at, b.Stat(m))
 	}
 	b.Close(at.H)
 }
 
-// Expect adds calls that check that a path leads to the root of one of the
-// mounts whose roots are given.
-func (r *Root) Expect(b *kernel.Batch, field, p string, roots ...*kernel.Stat) {
-	b.For(field, "cannot look for the mount at "+p)
-	pl := &Place{Path: p, dir: r.Dir, rel: p}
-	pl.H = b.Openat2(r.Dir, p, unix.O_PATH, 0, kernel.InRoot)
+// Expect adds calls that check that a path leads to the root of the mount whose
+// root is given.
+func (r *Root) Expect(b *kernel.Batch, field string, at *Place, root *kernel.Stat) {
+	b.For(field, "cannot look for the mount at "+at.Path)
+	pl := &Place{Path: at.Path, dir: r.Dir, rel: at.Path, flags: unix.O_PATH}
+	if at.Link {
+		pl.flags |= unix.O_NOFOLLOW
+	}
+	pl.H = b.Openat2(r.Dir, at.Path, pl.flags, 0, kernel.InRoot)
 	b.Allow(unix.EAGAIN)
 	pl.Stat = b.Stat(pl.H)
 	b.Allow(unix.EBADF)
@@ -141,7 +151,7 @@ func (r *Root) Expect(b *kernel.Batch, field, p string, roots ...*kernel.Stat) {
 				return err
 			}
 		}
-		return compare(field, p, pl.Stat, roots)
+		return compare(field, at.Path, pl.Stat, []*kernel.Stat{root})
 	})
 }
 
@@ -159,8 +169,9 @@ func (r *Root) expectLater(field string, pl *Place) error {
 	return r.K.Run(b)
 }
 
-// ExpectInside is Expect for a process whose root directory the Root is: what
-// its program will see.
+// ExpectInside adds calls that check that a path leads to the root of one of the
+// mounts whose roots are given, in a process whose root directory the Root is:
+// what its program will see.
 func ExpectInside(b *kernel.Batch, field, p string, roots ...*kernel.Stat) {
 	b.For(field, "cannot look for the mount at "+p)
 	again := b.StatPath(p)

@@ -88,7 +88,7 @@ func TestExpectSettles(t *testing.T) {
 		k2, _ := busy(c.busy, c.then, c.mount)
 		r := &rootfs.Root{K: k2, Dir: kernel.NewHandle(3, "root")}
 		b = &kernel.Batch{}
-		r.Expect(b, "mounts[0]", "/a", wanted)
+		r.Expect(b, "mounts[0]", &rootfs.Place{Path: "/a"}, wanted)
 		err := k2.Run(b)
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.HasPrefix(err.Error(), "mounts[0]: ") || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: got %v, want %q", c.name, err, c.want)

@@ -1,8 +1,6 @@
 package setup
 
 import (
-	"strings"
-
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -17,7 +15,7 @@ import (
 func (e *Env) addCgroupV1(m *mount) error {
 	top := &mount{Mount: specs.Mount{Source: "tmpfs"}, index: m.index, field: m.field, path: m.path, fstype: "tmpfs", place: m.place, above: m.above, made: m.made}
 	top.opt = m.opt
-	top.opt.super = []string{"mode=755"}
+	top.opt.super, top.opt.flags = []string{"mode=755"}, nil
 	if err := e.build(top); err != nil {
 		return err
 	}
@@ -64,18 +62,12 @@ func (e *Env) addHierarchies(m *mount, top kernel.Handle) {
 func (e *Env) mountV1(m *mount, v V1Hierarchy) kernel.Handle {
 	e.B.For(m.field, "cannot mount the cgroup hierarchy "+v.Name)
 	fs := e.B.Fsopen("cgroup")
-	e.B.FsconfigString(fs, "source", "cgroup")
+	fs.String("source", "cgroup")
 	for _, o := range v.Options {
-		if key, value, ok := strings.Cut(o, "="); ok {
-			e.B.FsconfigString(fs, key, value)
-		} else {
-			e.B.FsconfigFlag(fs, o)
-		}
+		fs.Option(o)
 	}
-	e.B.FsconfigCreate(fs)
-	h := e.B.Fsmount(fs, m.opt.set, m.path+"/"+v.Name)
-	e.B.Close(fs)
-	return h
+	fs.Create()
+	return fs.Mount(m.opt.set, m.path+"/"+v.Name)
 }
 
 // openCgroups opens the container's directories of the v1 hierarchies, for a

@@ -71,15 +71,16 @@ func specDevice(field, p string, d specs.LinuxDevice) device {
 	return dev
 }
 
-// bindsDev reports whether /dev is supplied by the configuration: then it is
-// left as it is.
+// bindsDev reports whether /dev is supplied by the configuration, with a bind on
+// it or on the root: then it is left as it is. It may be the host's.
 func (e *Env) bindsDev() bool {
+	bound := false
 	for _, m := range e.plan() {
-		if m.opt.bind && m.path == "/dev" {
-			return true
+		if m.path == "/" || m.path == "/dev" {
+			bound = m.opt.bind
 		}
 	}
-	return false
+	return bound
 }
 
 // fillDev makes the devices and links in a detached /dev.
@@ -109,16 +110,20 @@ func (e *Env) makeDevice(dir kernel.Handle, name string, d device) {
 }
 
 // makeDeviceOnce makes one node in a directory of the image. One that is there
-// already must be the right one, and is not touched before that is known.
+// already must be the right one, and stays as it is.
 func (e *Env) makeDeviceOnce(dir kernel.Handle, name string, d device) error {
 	e.B.For(d.field, "cannot make the device "+d.path)
 	e.B.Mknodat(dir, name, d.mode, unix.Mkdev(d.major, d.minor))
-	e.B.Allow(unix.EEXIST)
+	made := e.B.Allow(unix.EEXIST).Last()
 	h := e.openDevice(dir, name, d)
 	if err := e.Sync(); err != nil {
 		return err
 	}
-	e.B.For(d.field, "cannot make the device "+d.path)
+	if made.Errno() != 0 {
+		e.B.Close(h)
+		return nil
+	}
+	e.B.For(d.field, "cannot set the owner of the device "+d.path)
 	e.ownDevice(h, d)
 	return nil
 }

@@ -78,6 +78,8 @@ type Env struct {
 	hasKcore bool // the host has /proc/kcore
 	devSet   bool // /dev was filled while it was detached
 
+	files *kernel.Limit // of descriptors as the caller has it, if it was raised
+
 	cwd      *rootfs.Place
 	passwd   *passwd
 	masked   []*covered

@@ -62,6 +62,10 @@ func faultFiles(t *testing.T) map[string]*sections {
 	return map[string]*sections{"default": parseSections(goldenFile(t, "default")), "big": parseSections(big), "streams": parseSections(streams)}
 }
 
+// explained reports whether the kernel is asked for its reasons before a failure
+// ends the set-up: calls that do only that, or nothing, are executed behind it.
+func explained(name string) bool { return name == "fsconfig" || name == "fsmount" }
+
 // continues lists the calls whose failure does not end the set-up, each with
 // the reason.
 func continues(c *kernel.Call) string {
@@ -71,6 +75,8 @@ func continues(c *kernel.Call) string {
 		return "the mount point is looked up again, part by part"
 	case c.Args[0].Kind == kernel.Ref && c.Args[0].H.Errno() == unix.ENOENT:
 		return "there is no descriptor: it could not be opened, which was judged"
+	case c.Name == "read" && strings.HasPrefix(c.Args[0].H.Label(), "fs "):
+		return "the kernel has no more to say about a file system"
 	case c.Name == "readlinkat":
 		return "the file is no link, or the link is judged to be empty"
 	case c.Field == "process.env":
@@ -126,13 +132,13 @@ func checkFault(t *testing.T, p *plan, n int, err error) {
 		if call.Errno != unix.EIO || call.Field != c.Field || call.Name != c.Name || call.Want != c.Want {
 			t.Errorf("call %d (%s: %s: %s): got the error %v", n, c.Field, c.Want, c, err)
 		}
-		if p.kernel.Count != n {
+		if p.kernel.Count != n && !explained(c.Name) {
 			t.Errorf("call %d (%s): %d calls were executed behind it", n, c, p.kernel.Count-n)
 		}
 	case why == "" && !strings.HasPrefix(err.Error(), c.Field+":"):
 		t.Errorf("call %d (%s: %s: %s): got the error %v", n, c.Field, c.Want, c, err)
 	}
-	if !c.AllowAny && !errors.As(err, &call) {
+	if (!c.AllowAny || explained(c.Name)) && !errors.As(err, &call) {
 		t.Errorf("call %d (%s): not the call's error: %v", n, c, err)
 	}
 }

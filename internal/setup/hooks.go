@@ -153,7 +153,7 @@ func (e *Env) queueHooks(list string, hooks []specs.Hook, input kernel.Handle, f
 		b := e.B.For(item(list, i), "cannot complete "+h.Path)
 		child := b.Vfork(func() {
 			first()
-			b.Lseek(input, 0)
+			b.Lseek(input, kernel.N(0), unix.SEEK_SET)
 			b.Dup3(input, 0, 0)
 			b.Dup3(e.Hooks.Output, 1, 0)
 			b.Dup3(e.Hooks.Output, 2, 0)

@@ -149,13 +149,11 @@ func maskPaths(e *Env) error {
 
 func (e *Env) emptyDir() kernel.Handle {
 	fs := e.B.Fsopen("tmpfs")
-	e.B.FsconfigString(fs, "source", "tmpfs")
-	e.B.FsconfigString(fs, "nr_blocks", "1")
-	e.B.FsconfigString(fs, "nr_inodes", "1")
-	e.B.FsconfigCreate(fs)
-	h := e.B.Fsmount(fs, unix.MOUNT_ATTR_RDONLY, "mask")
-	e.B.Close(fs)
-	return h
+	fs.String("source", "tmpfs")
+	fs.String("nr_blocks", "1")
+	fs.String("nr_inodes", "1")
+	fs.Create()
+	return fs.Mount(unix.MOUNT_ATTR_RDONLY, "mask")
 }
 
 // verifyPaths looks up each masked and read-only path again: what was laid over

@@ -14,7 +14,11 @@ type mountOptions struct {
 	propagation      []propagation
 	bind, recursive  bool
 	copyUp           bool
+	copyLink         bool // a source that is a symbolic link is made anew
+	linkSource       bool // … is mounted itself
+	linkDestination  bool // a destination that is one is mounted on itself
 	idmap, ridmap    bool
+	flags            []string // flags that every file system knows
 	super            []string // options of the file system: "key" or "key=value"
 	plain            bool     // at least one option that changes flags was given
 }
@@ -26,11 +30,11 @@ type propagation struct {
 
 // parseOptions sorts the options. Of contradicting ones the last wins; what
 // is not known goes to the file system.
-func parseOptions(list []string) mountOptions {
+func parseOptions(list []string, fstype string) mountOptions {
 	var o mountOptions
 	for _, s := range list {
 		if !o.word(s) {
-			o.super = append(o.super, splitData(s)...)
+			o.super = append(o.super, splitData(s, fstype == "overlay")...)
 		}
 	}
 	return o
@@ -45,16 +49,24 @@ func (o *mountOptions) word(s string) bool {
 		o.bind, o.recursive = true, true
 	case "tmpcopyup":
 		o.copyUp = true
+	case "copy-symlink": // these three are crun's
+		o.copyLink = true
+	case "src-nofollow":
+		o.linkSource = true
+	case "dest-nofollow":
+		o.linkDestination = true
 	case "idmap":
 		o.idmap = true
 	case "ridmap":
 		o.ridmap = true
-	case "", "defaults", "remount", "async", "norelatime", "nostrictatime", "loud", "nomand", "nolazytime", "noiversion":
+	case "", "defaults", "remount", "async", "norelatime", "nostrictatime", "silent", "loud", "nomand", "nolazytime", "iversion", "noiversion":
 		// The state that a new mount is in, or nothing at all: norelatime
-		// and nostrictatime only take back what was not asked for.
+		// and nostrictatime only take back what was not asked for; silent and
+		// iversion do not exist for fsconfig(2), whose messages are always
+		// asked for, and whose file systems keep versions if they can.
 		o.plain = o.plain || s == "norelatime" || s == "nostrictatime"
-	case "dirsync", "lazytime", "mand", "silent", "sync", "iversion":
-		o.super = append(o.super, s)
+	case "dirsync", "lazytime", "mand", "sync":
+		o.flags = append(o.flags, s)
 	default:
 		return o.propagate(s) || o.attribute(s)
 	}
@@ -147,30 +159,43 @@ func attrs(set, clear uint64) (uint64, uint64) {
 	return set, clear &^ (set &^ unix.MOUNT_ATTR__ATIME)
 }
 
-// splitData splits options of a file system at commas that are not inside of
-// double quotes, as in context="system_u:object_r:x:s0:c1,c2", and drops the
-// quotes, which fsconfig(2) does not want.
-func splitData(s string) []string {
+// splitData splits options of a file system at commas. A label of SELinux has
+// commas within double quotes, as in context="system_u:object_r:x:s0:c1,c2",
+// which fsconfig(2) does not want. With escapes a comma behind a backslash is a
+// part of a name; the kernel takes the backslash away (overlayfs).
+func splitData(s string, escapes bool) []string {
 	var list []string
-	quoted := false
 	var part strings.Builder
-	for _, c := range []byte(s) {
-		switch {
-		case c == '"':
+	end := func() {
+		if part.Len() > 0 {
+			list = append(list, part.String())
+		}
+		part.Reset()
+	}
+	quoted := false
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '"' && (quoted || isLabel(part.String())):
 			quoted = !quoted
 		case c == ',' && !quoted:
-			list = append(list, part.String())
-			part.Reset()
+			end()
+		case c == '\\' && escapes && i+1 < len(s):
+			i++
+			part.WriteString(s[i-1 : i+1])
 		default:
 			part.WriteByte(c)
 		}
 	}
-	list = append(list, part.String())
-	kept := list[:0]
-	for _, p := range list {
-		if p != "" {
-			kept = append(kept, p)
-		}
+	end()
+	return list
+}
+
+// isLabel reports whether an option up to here is that of a label (mount(8),
+// context=).
+func isLabel(s string) bool {
+	switch s {
+	case "context=", "fscontext=", "defcontext=", "rootcontext=":
+		return true
 	}
-	return kept
+	return false
 }

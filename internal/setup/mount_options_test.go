@@ -17,10 +17,11 @@ func TestParseOptions(t *testing.T) {
 		want mountOptions
 	}{
 		{"nothing", nil, mountOptions{}},
-		{"no effect", []string{"", "defaults", "remount", "async", "loud", "nomand", "nolazytime", "noiversion"}, mountOptions{}},
+		{"no effect", []string{"", "defaults", "remount", "async", "loud", "silent", "nomand", "nolazytime", "iversion", "noiversion"}, mountOptions{}},
 		{"bind", []string{"bind"}, mountOptions{bind: true}},
 		{"rbind", []string{"rbind"}, mountOptions{bind: true, recursive: true}},
 		{"words of tongs", []string{"tmpcopyup", "idmap", "ridmap"}, mountOptions{copyUp: true, idmap: true, ridmap: true}},
+		{"words of crun", []string{"copy-symlink", "src-nofollow", "dest-nofollow"}, mountOptions{copyLink: true, linkSource: true, linkDestination: true}},
 		{"last of two wins", []string{"ro", "rw"}, mountOptions{clear: unix.MOUNT_ATTR_RDONLY, plain: true}},
 		{"last of two wins, the other way", []string{"rw", "ro"}, mountOptions{set: unix.MOUNT_ATTR_RDONLY, plain: true}},
 		{"last of two recursive wins", []string{"rro", "rrw"}, mountOptions{recClear: unix.MOUNT_ATTR_RDONLY}},
@@ -33,15 +34,15 @@ func TestParseOptions(t *testing.T) {
 			set: unix.MOUNT_ATTR_STRICTATIME, clear: atime &^ unix.MOUNT_ATTR_STRICTATIME}},
 		{"relatime takes the others back", []string{"strictatime", "relatime"}, mountOptions{plain: true, clear: atime}},
 		{"norelatime is no request", []string{"norelatime", "nostrictatime"}, mountOptions{plain: true}},
-		{"flags of the superblock", []string{"sync", "dirsync", "lazytime", "mand", "silent", "iversion"}, mountOptions{
-			super: []string{"sync", "dirsync", "lazytime", "mand", "silent", "iversion"}}},
+		{"flags of the superblock", []string{"sync", "dirsync", "lazytime", "mand"}, mountOptions{
+			flags: []string{"sync", "dirsync", "lazytime", "mand"}}},
 		{"unknown words are the file system's", []string{"size=1m,mode=755", "newinstance"}, mountOptions{super: []string{"size=1m", "mode=755", "newinstance"}}},
 		{"words that begin like recursive ones", []string{"rx", "r", "remote"}, mountOptions{super: []string{"rx", "r", "remote"}}},
 		{"propagation", []string{"private", "rslave", "shared", "runbindable"}, mountOptions{propagation: []propagation{
 			{unix.MS_PRIVATE, false}, {unix.MS_SLAVE, true}, {unix.MS_SHARED, false}, {unix.MS_UNBINDABLE, true}}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := parseOptions(c.list); !reflect.DeepEqual(got, c.want) {
+			if got := parseOptions(c.list, ""); !reflect.DeepEqual(got, c.want) {
 				t.Errorf("got\n%+v\nwant\n%+v", got, c.want)
 			}
 		})
@@ -77,11 +78,14 @@ func TestSplitData(t *testing.T) {
 		{"a", []string{"a"}},
 		{"a,b=c,", []string{"a", "b=c"}},
 		{`context="u:r:t:s0:c1,c2",x`, []string{"context=u:r:t:s0:c1,c2", "x"}},
-		{`"a,b`, []string{"a,b"}},
-		{`""`, nil},
+		{`context="a,b`, []string{"context=a,b"}},
+		{`context=""`, []string{"context="}},
+		{`"a,b"`, []string{`"a`, `b"`}},
+		{`fscontext="a,b",rootcontext=c,defcontext="d"`, []string{"fscontext=a,b", "rootcontext=c", "defcontext=d"}},
+		{`size=\,x`, []string{`size=\`, "x"}},
 		{"a=b=c", []string{"a=b=c"}},
 	} {
-		if got := splitData(c.in); !slices.Equal(got, c.want) {
+		if got := splitData(c.in, false); !slices.Equal(got, c.want) {
 			t.Errorf("%q: got %q, want %q", c.in, got, c.want)
 		}
 	}
@@ -94,9 +98,9 @@ func FuzzParseOptions(f *testing.F) {
 	f.Add("r", "")
 	f.Add("strictatime", "noatime")
 	f.Fuzz(func(t *testing.T, a, b string) {
-		o := parseOptions([]string{a, b})
+		o := parseOptions([]string{a, b}, "")
 		for _, p := range o.super {
-			if p == "" || strings.Contains(p, `"`) {
+			if p == "" {
 				t.Errorf("%q %q: the option %q", a, b, p)
 			}
 		}
@@ -114,4 +118,16 @@ func FuzzParseOptions(f *testing.F) {
 			t.Errorf("%q %q: lost", a, b)
 		}
 	})
+}
+
+func TestSplitEscapedData(t *testing.T) {
+	for in, want := range map[string][]string{
+		`lowerdir=/a\,b:/c\:d,index=off`: {`lowerdir=/a\,b:/c\:d`, "index=off"},
+		`lowerdir=/a\\,b`:                {`lowerdir=/a\\`, "b"},
+		`a\`:                             {`a\`},
+	} {
+		if got := splitData(in, true); !slices.Equal(got, want) {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
 }

@@ -23,7 +23,7 @@ type mount struct {
 	file   bool          // the source is not a directory
 	h      kernel.Handle // the mount
 	place  *rootfs.Place // looked up early, if it could be
-	above  *mount        // the mount whose destination is the nearest one above
+	above  *mount        // the earlier mount in which the destination lies
 	made   bool          // the mount point was made in above while that was detached
 	lock   bool          // to be made read-only when it is filled
 }
@@ -37,9 +37,10 @@ func (e *Env) plan() []*mount {
 		return e.mounts
 	}
 	e.mounts = make([]*mount, len(e.Spec.Mounts))
+	last := make(map[string]*mount, len(e.mounts)) // by path
 	for i, s := range e.Spec.Mounts {
 		m := &mount{Mount: s, index: i, field: item("mounts", i), path: rootfs.Clean(s.Destination)}
-		m.opt = parseOptions(s.Options)
+		m.opt = parseOptions(s.Options, s.Type)
 		m.fstype = s.Type
 		if s.Type == "bind" {
 			m.opt.bind = true
@@ -50,14 +51,27 @@ func (e *Env) plan() []*mount {
 		if m.fstype == "cgroup" && e.CgroupV2 {
 			m.fstype = "cgroup2"
 		}
-		for _, earlier := range e.mounts[:i] {
-			if below(m.path, earlier.path) && (m.above == nil || !below(m.above.path, earlier.path)) {
-				m.above = earlier
-			}
-		}
+		m.above = topmost(last, m.path)
+		last[m.path] = m
 		e.mounts[i] = m
 	}
 	return e.mounts
+}
+
+// topmost is the mount that a path lies in, given the last mount on each path:
+// that which was listed last of all on the path or a directory above, since it
+// hides what was mounted below it before.
+func topmost(last map[string]*mount, p string) *mount {
+	var top *mount
+	for {
+		if m := last[p]; m != nil && (top == nil || m.index > top.index) {
+			top = m
+		}
+		if p == "/" {
+			return top
+		}
+		p, _ = rootfs.Parent(p)
+	}
 }
 
 // below reports whether clean path p is dir or lies below it.
@@ -69,6 +83,11 @@ func below(p, dir string) bool {
 // in one round trip.
 func lookUpMountPoints(e *Env) error {
 	for _, m := range e.plan() {
+		if len(e.B.Calls) > maxQueued {
+			if err := e.Sync(); err != nil {
+				return err
+			}
+		}
 		if m.above == nil {
 			e.B.For(m.field+".destination", "cannot look up "+m.path)
 			m.place = e.Root.Look(e.B, m.path)
@@ -77,6 +96,10 @@ func lookUpMountPoints(e *Env) error {
 	return nil
 }
 
+// maxQueued is how many calls are queued before they are executed: a round trip
+// costs less than the memory for thousands of calls.
+const maxQueued = 600
+
 // addMounts adds each mount as listed: built detached and complete, attached
 // last.
 func addMounts(e *Env) error {
@@ -84,13 +107,26 @@ func addMounts(e *Env) error {
 		if err := e.addMount(m); err != nil {
 			return err
 		}
+		if len(e.B.Calls) > maxQueued {
+			if err := e.Sync(); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
 
 func (e *Env) addMount(m *mount) error {
+	if m.opt.copyUp && m.fstype != "tmpfs" {
+		return fmt.Errorf("%s.options: tmpcopyup is for a tmpfs only, not for a mount of type %s", m.field, m.fstype)
+	}
 	if m.fstype == "cgroup" {
 		return e.addCgroupV1(m)
+	}
+	if m.opt.copyLink && m.opt.bind {
+		if done, err := e.copyLink(m); done || err != nil {
+			return err
+		}
 	}
 	if m.opt.bind { // before the destination: it must be of the source's kind
 		if err := e.buildBind(m); err != nil {
@@ -111,12 +147,14 @@ func (e *Env) addMount(m *mount) error {
 		e.proc = m.h
 	}
 	e.fill(m)
+	if err := e.copyUp(m, place); err != nil {
+		return err
+	}
 	e.attach(m, place)
 	return nil
 }
 
-// attach puts the finished mount at its place and sets its propagation, which
-// a detached mount does not have.
+// attach puts the finished mount at its place and sets its propagation.
 func (e *Env) attach(m *mount, place *rootfs.Place) {
 	e.guardProc(m, place)
 	l := late{m.field + ".options", m.h, m.path}
@@ -125,7 +163,20 @@ func (e *Env) attach(m *mount, place *rootfs.Place) {
 	} else if m.lock {
 		e.late = append(e.late, l)
 	}
-	e.Root.Attach(e.B, m.field, m.h, place)
+	if e.rootDetached() {
+		e.propagate(m) // the same
+	}
+	e.Root.Attach(e.B, m.field+".destination", m.h, place)
+	if !e.rootDetached() {
+		e.propagate(m) // last: what is attached to a shared mount becomes shared
+	}
+	if m.path == "/" {
+		e.Root.Dir = m.h // the handle follows what is on top
+	}
+}
+
+// propagate sets the propagation, in the order of the options.
+func (e *Env) propagate(m *mount) {
 	for _, p := range m.opt.propagation {
 		flags := uint(0)
 		if p.recursive {
@@ -133,9 +184,6 @@ func (e *Env) attach(m *mount, place *rootfs.Place) {
 		}
 		e.B.For(m.field+".options", "cannot set the propagation of "+m.path)
 		e.B.MountSetattr(m.h, flags, kernel.MountAttr{Propagation: p.kind})
-	}
-	if m.path == "/" {
-		e.Root.Dir = m.h // the handle follows what is on top
 	}
 }
 
@@ -148,26 +196,37 @@ func (e *Env) build(m *mount) error {
 	fs := e.B.Fsopen(m.fstype)
 	if m.Source != "" {
 		e.B.For(m.field+".source", "cannot use the source")
-		e.B.FsconfigString(fs, "source", m.Source)
+		fs.String("source", m.Source)
 	}
 	e.B.For(m.field+".options", "cannot configure "+m.fstype)
-	for _, o := range m.opt.super {
-		if key, value, ok := strings.Cut(o, "="); ok {
-			e.B.FsconfigString(fs, key, value)
-		} else {
-			e.B.FsconfigFlag(fs, key)
-		}
+	for _, o := range m.opt.flags {
+		fs.Flag(o)
 	}
-	e.B.For(m.field, "cannot make the file system "+m.fstype+" for "+m.path)
-	e.B.FsconfigCreate(fs)
+	for _, o := range m.opt.super {
+		fs.Option(o)
+	}
+	e.B.For(m.field+m.blame(), "cannot make the file system "+m.fstype+" for "+m.path)
+	fs.Create()
 	set := m.opt.set | m.opt.recSet
 	if set&unix.MOUNT_ATTR_RDONLY != 0 && (m.fstype == "tmpfs" || m.path == "/dev") {
 		set &^= unix.MOUNT_ATTR_RDONLY // later: it is still to be filled
 		m.lock = true
 	}
-	m.h = e.B.Fsmount(fs, set, m.path)
-	e.B.Close(fs)
+	e.B.For(m.field+".type", "cannot mount the file system "+m.fstype+" for "+m.path)
+	m.h = fs.Mount(set, m.path)
 	return nil
+}
+
+// blame is the field that a superblock which cannot be made is most likely due
+// to: a source that names something, options, or the type itself.
+func (m *mount) blame() string {
+	switch {
+	case strings.ContainsAny(m.Source, "/:"):
+		return ".source"
+	case len(m.opt.super) > 0:
+		return ".options"
+	}
+	return ".type"
 }
 
 // takeMode gives a tmpfs the permissions of the directory that it covers,
@@ -193,6 +252,9 @@ func (e *Env) buildBind(m *mount) error {
 	if s.inside { // below the root: it may be a mount of ours, so it is opened now
 		e.B.For(m.field+".source", "cannot open "+m.Source)
 		src := e.Root.Follow(e.B, s.path)
+		if m.opt.linkSource {
+			src = e.Root.Itself(e.B, s.path)
+		}
 		if err := e.Sync(); err != nil {
 			return err
 		}
@@ -202,12 +264,8 @@ func (e *Env) buildBind(m *mount) error {
 		if n := src.Errno(); n != 0 {
 			return fmt.Errorf("%s.source: cannot open %s: %s (%s)", m.field, m.Source, n.Error(), unix.ErrnoName(n))
 		}
-		flags := uint(unix.OPEN_TREE_CLONE)
-		if m.opt.recursive {
-			flags |= unix.AT_RECURSIVE
-		}
 		e.B.For(m.field+".source", "cannot copy "+m.Source)
-		s.h = e.B.OpenTree(src.H, "", flags)
+		s.h = e.B.OpenTree(src.H, "", m.treeFlags())
 		e.B.Close(src.H)
 		m.file = !src.IsDir()
 	}
@@ -253,7 +311,7 @@ func (e *Env) destination(m *mount) (*rootfs.Place, error) {
 	if m.made {
 		e.B.For(name, "cannot open "+m.path)
 		h := e.B.Openat2(e.Root.Dir, m.path, unix.O_PATH, 0, kernel.InRootReal)
-		return &rootfs.Place{Path: m.path, H: h, Stat: e.B.Stat(h), FS: e.B.Fstatfs(h)}, nil
+		return &rootfs.Place{Path: m.path, H: h, Stat: e.B.Stat(h), FS: e.B.Fstatfs(h), Link: m.opt.linkSource}, nil
 	}
 	if m.place == nil {
 		if err := e.Sync(); err != nil {
@@ -266,10 +324,16 @@ func (e *Env) destination(m *mount) (*rootfs.Place, error) {
 			return nil, err
 		}
 	}
+	if m.opt.linkDestination {
+		if err := e.lookAtLink(m); err != nil {
+			return nil, err
+		}
+	}
 	if err := e.ordinary(m); err != nil {
 		return nil, err
 	}
 	place := m.place
+	place.Link = m.opt.linkDestination || m.opt.linkSource
 	if place.Errno() != 0 {
 		if err := e.Sync(); err != nil {
 			return nil, err
@@ -281,6 +345,7 @@ func (e *Env) destination(m *mount) (*rootfs.Place, error) {
 		if place.Top { // only a mount on "/" becomes the root: one on top of it unnoticed would leave the handle below
 			return nil, fmt.Errorf("%s: %s leads to the root directory", name, m.path)
 		}
+		place.Link = m.place.Link
 		e.forgetPlaces(m)
 	}
 	if m.file == place.IsDir() {
@@ -303,47 +368,6 @@ func directory(yes bool) string {
 		return "a directory"
 	}
 	return "not a directory"
-}
-
-// ordinary refuses a link on the way to a proc or sysfs mount: whoever
-// controls it could leave /proc to a look-alike (CVE-2019-19921).
-func (e *Env) ordinary(m *mount) error {
-	if m.fstype != "proc" && m.fstype != "sysfs" {
-		return nil
-	}
-	if n := m.place.Errno(); n == unix.ELOOP || n == 0 && !m.place.IsDir() {
-		return fmt.Errorf("%s.destination: %s: a file system of type %s must be mounted on an ordinary directory", m.field, m.path, m.fstype)
-	}
-	return nil
-}
-
-// guardProc refuses mounts into a proc file system, or over /proc, that
-// could make the kernel's answers forgeable (CVE-2019-16884). It judges what
-// was opened, not how the path is written.
-func (e *Env) guardProc(m *mount, place *rootfs.Place) {
-	e.B.Check(func() error {
-		if place.Stat.Errno() != 0 || place.FS.Type() != unix.PROC_SUPER_MAGIC {
-			if m.path == "/proc" && m.fstype != "proc" && !(m.opt.bind && e.sources[m.index].proc) {
-				return fmt.Errorf("%s: only a file system of type proc can be mounted at /proc, not %s", m.field, m.fstype)
-			}
-			return nil
-		}
-		if m.path == "/proc" && (m.fstype == "proc" || m.opt.bind && e.sources[m.index].proc) || procFile(m.path) {
-			return nil
-		}
-		return fmt.Errorf("%s.destination: %s lies in a proc file system, where it cannot be mounted", m.field, m.path)
-	})
-}
-
-// procFile lists the files of /proc that may be covered, which are those that
-// other runtimes allow: they tell about resources (lxcfs and the like).
-func procFile(p string) bool {
-	switch p {
-	case "/proc/cpuinfo", "/proc/diskstats", "/proc/meminfo", "/proc/stat", "/proc/swaps", "/proc/uptime", "/proc/loadavg",
-		"/proc/slabinfo", "/proc/sys/kernel/ns_last_pid", "/proc/sys/crypto/fips_enabled":
-		return true
-	}
-	return false
 }
 
 // fill makes what is known to be missing in a new tmpfs while nobody can see

@@ -28,6 +28,7 @@ func CreateOrder() []Step {
 	return []Step{
 		{"out of memory score", []string{"process.oomScoreAdj"}, setOOMScore}, // by tongs: lowering needs the host's rights
 		{"seccomp program", nil, prepareSeccomp},                              // by tongs, meanwhile
+		{"many descriptors", nil, raiseFiles},
 		{"session", nil, newSession},
 		{"join namespaces", nil, joinNamespaces}, // with tongs' rights: they may belong to the host's user namespace
 		{"user namespace", []string{"linux.uidMappings", "linux.gidMappings"}, enterUserNamespace},
@@ -53,7 +54,6 @@ func CreateOrder() []Step {
 		{"null for standard streams", nil, replaceNull},
 		{"console", []string{"process.terminal", "process.consoleSize"}, openConsole}, // from the container's own devpts
 		{"controlling terminal", nil, controlTerminal},
-		{"late read-only", nil, lockLate},                 // tmpfs and /dev, now that they are filled
 		{"sysctl", []string{"linux.sysctl"}, writeSysctl}, // before masks, and before /proc/sys is read-only
 
 		{"look up paths", []string{"linux.maskedPaths", "linux.readonlyPaths"}, lookUpPaths},
@@ -62,6 +62,7 @@ func CreateOrder() []Step {
 		{"ask", nil, (*Env).Sync},
 		{"read passwd", nil, readPasswd},                        // now that it is known what it is
 		{"working directory", []string{"process.cwd"}, openCwd}, // made while the root is writable
+		{"late read-only", nil, lockLate},                       // tmpfs and /dev, now that they are filled
 		{"read-only root", []string{"root.readonly"}, lockRoot},
 		{"read-only paths", nil, lockPaths},
 		{"masked paths", nil, maskPaths}, // last of all mounts

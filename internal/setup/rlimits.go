@@ -14,10 +14,15 @@ import (
 // capabilities are dropped, and when the process opens nothing more, since a
 // small RLIMIT_NOFILE would stop it.
 func setRlimits(e *Env) error {
+	self, b := kernel.NewHandle(0, "self"), e.B
+	if e.files != nil {
+		soft, hard := e.files.Values()
+		b.For("process.rlimits", "cannot set the limit of descriptors back")
+		b.Prlimit(self, unix.RLIMIT_NOFILE, soft, hard)
+	}
 	if len(e.Spec.Process.Rlimits) == 0 {
 		return nil
 	}
-	self, b := kernel.NewHandle(0, "self"), e.B
 	inUser := e.hasNamespace(specs.UserNamespace)
 	if inUser { // only the host may raise them
 		if err := e.run(); err != nil {
@@ -37,6 +42,39 @@ func setRlimits(e *Env) error {
 		return e.Host.Run(b)
 	}
 	return nil
+}
+
+// usualFiles is how many descriptors a caller leaves a container's process at least,
+// and copyFiles how many a copy takes (rootfs.Copy).
+const (
+	usualFiles = 256
+	copyFiles  = 640
+)
+
+// raiseFiles lifts the soft limit of descriptors to the hard one, if there are
+// many mounts: each takes some until all are in place. setRlimits takes it back.
+func raiseFiles(e *Env) error {
+	needed := 64 + 2*len(e.inherit) + 2*len(e.mounts)
+	for _, m := range e.mounts {
+		if m.opt.copyUp {
+			needed += copyFiles
+			break
+		}
+	}
+	if needed <= usualFiles {
+		return nil
+	}
+	b := &kernel.Batch{}
+	b.For("process.rlimits", "cannot ask for the limit of descriptors")
+	e.files = b.PrlimitOf(e.PID, unix.RLIMIT_NOFILE)
+	if err := e.Host.Run(b); err != nil {
+		return err
+	}
+	_, hard := e.files.Values()
+	b = &kernel.Batch{}
+	b.For("process.rlimits", "cannot raise the limit of descriptors")
+	b.Prlimit(e.PID, unix.RLIMIT_NOFILE, hard, hard)
+	return e.Host.Run(b)
 }
 
 // rlimit is the number of a limit of getrlimit(2).

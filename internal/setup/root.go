@@ -109,8 +109,13 @@ func attachRoot(e *Env) error {
 // enterRoot makes the root handle the process's root. By pivot_root(2) the
 // old root, which lies under the new one, is detached with all its mounts.
 // With --no-pivot (the root lies on the initial ramdisk, which pivot_root
-// refuses) it stays below and only chroot(2) hides it.
+// refuses) it stays below, without proc and sysfs, and only chroot(2) hides it.
 func enterRoot(e *Env) error {
+	if e.NoPivot && e.hasNamespace("mount") {
+		if err := e.hideOldProc(); err != nil {
+			return err
+		}
+	}
 	e.B.For("root.path", "cannot make the root file system the root directory")
 	e.B.Fchdir(e.Root.Dir)
 	if e.NoPivot || !e.hasNamespace("mount") {

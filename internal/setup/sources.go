@@ -13,9 +13,10 @@ import (
 // source is the source of one bind mount.
 type source struct {
 	h      kernel.Handle
-	inside bool   // it lies below the root file system
-	path   string // then: below the root
-	proc   bool   // it is a proc file system
+	inside bool           // it lies below the root file system
+	path   string         // then: below the root
+	proc   bool           // it is a proc file system
+	link   *kernel.Buffer // with copy-symlink: what a symbolic link leads to
 }
 
 // openSources opens the sources of bind mounts as detached copies, with
@@ -39,25 +40,60 @@ func openSources(e *Env) error {
 			s.inside, s.path = true, strings.TrimPrefix(clean, rootPath)
 			continue
 		}
-		flags := uint(unix.OPEN_TREE_CLONE)
-		if m.opt.recursive {
-			flags |= unix.AT_RECURSIVE
-		}
-		b := &kernel.Batch{}
-		b.For(m.field+".source", "cannot open "+p)
-		s.h = b.OpenTree(kernel.CWD(), p, flags)
-		st, fs := b.Stat(s.h), b.Fstatfs(s.h)
-		if err := e.Host.Run(b); err != nil {
+		if err := e.openSource(m, s, p); err != nil {
 			return err
 		}
-		m.file = st.Type() != unix.S_IFDIR
-		if m.idmapped() {
-			if err := e.mapIDs(m, s.h, p); err != nil {
-				return err
-			}
+	}
+	return nil
+}
+
+func (e *Env) openSource(m *mount, s *source, p string) error {
+	if m.opt.copyLink {
+		b := &kernel.Batch{}
+		b.For(m.field+".source", "cannot look at "+p)
+		h := b.Openat2(kernel.CWD(), p, unix.O_PATH|unix.O_NOFOLLOW, 0, 0)
+		if err := m.readLink(e.Host, b, s, h); err != nil || s.link != nil {
+			return err
 		}
-		s.proc = fs.Type() == unix.PROC_SUPER_MAGIC
-		e.keep(&s.h)
+	}
+	b := &kernel.Batch{}
+	b.For(m.field+".source", "cannot open "+p)
+	s.h = b.OpenTree(kernel.CWD(), p, m.treeFlags())
+	st, fs := b.Stat(s.h), b.Fstatfs(s.h)
+	if err := e.Host.Run(b); err != nil {
+		return err
+	}
+	m.file = st.Type() != unix.S_IFDIR
+	s.proc = fs.Type() == unix.PROC_SUPER_MAGIC
+	e.keep(&s.h)
+	if m.idmapped() {
+		return e.mapIDs(m, s.h, p)
+	}
+	return nil
+}
+
+// treeFlags are those of open_tree(2) for the source of a bind.
+func (m *mount) treeFlags() uint {
+	flags := uint(unix.OPEN_TREE_CLONE)
+	if m.opt.recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	if m.opt.linkSource {
+		flags |= unix.AT_SYMLINK_NOFOLLOW
+	}
+	return flags
+}
+
+// readLink asks where the source leads, if it is a symbolic link.
+func (m *mount) readLink(k kernel.Kernel, b *kernel.Batch, s *source, h kernel.Handle) error {
+	st, link := b.Stat(h), b.Readlinkat(h)
+	b.Allow(unix.EINVAL, unix.ENOENT) // it is none
+	b.Close(h)
+	if err := k.Run(b); err != nil {
+		return err
+	}
+	if st.Type() == unix.S_IFLNK {
+		s.link, m.file = link, true
 	}
 	return nil
 }

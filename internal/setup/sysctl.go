@@ -21,9 +21,8 @@ func writeSysctl(e *Env) error {
 	if !e.proc.Valid() {
 		e.B.For("linux.sysctl", "cannot make a proc file system")
 		fs := e.B.Fsopen("proc")
-		e.B.FsconfigCreate(fs)
-		e.proc = e.B.Fsmount(fs, 0, "proc")
-		e.B.Close(fs)
+		fs.Create()
+		e.proc = fs.Mount(0, "proc")
 	}
 	keys := make([]string, 0, len(e.Spec.Linux.Sysctl))
 	for k := range e.Spec.Linux.Sysctl {

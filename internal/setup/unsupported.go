@@ -51,7 +51,6 @@ func refuseUnsupported(e *Env) error {
 		refuse(l.MountLabel != "", "linux.mountLabel")
 	}
 	for _, m := range e.plan() {
-		refuse(m.opt.copyUp, m.field+".options: tmpcopyup")
 		if m.idmapped() && !m.opt.bind {
 			errs = append(errs, fmt.Errorf("%s.options: only bind mounts can have mapped owners", m.field))
 		}

@@ -47,6 +47,7 @@ type file struct {
 	base         uint64           // the mount that the path lies in, below those at the path itself
 	below        map[string]int64 // of a recursive copy: the mounts in it, by path below it
 	missing      bool
+	created      bool // a file system context that has its superblock
 }
 
 func newWorld(lines string) (*world, error) {
@@ -183,7 +184,14 @@ func (w *world) answer(c *kernel.Call) (int64, bool) {
 		return w.add(f), true
 	case "fsopen":
 		return w.add(file{fs: magic(text(c))}), true
+	case "fsconfig":
+		if c.Args[1].N == unix.FSCONFIG_CMD_CREATE {
+			w.handle(c, 0).created = true
+		}
 	case "fsmount":
+		if !w.handle(c, 0).created {
+			return -int64(unix.EINVAL), true
+		}
 		w.next++
 		at := strings.TrimPrefix(c.Result.Label(), "mount ")
 		if at[0] != '/' {

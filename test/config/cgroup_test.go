@@ -173,7 +173,7 @@ func TestCgroupsPath(t *testing.T) {
 						t.Errorf("cgroup %s", line)
 					}
 				}
-				compare(t, tongs, h.Look(h.With("runc").Must("run", "--bundle", bundle, h.ID("a")).Stdout))
+				linuxtest.Compare(t, tongs, h.Look(h.With("runc").Must("run", "--bundle", bundle, h.ID("a")).Stdout))
 				h.RemoveCgroups(filepath.Base(filepath.Dir(path)))
 			})
 		}

@@ -16,36 +16,6 @@ import (
 	"tongs/test/inside/report"
 )
 
-// row is a container that is made by both runtimes.
-type row struct {
-	name        string
-	edits       []linuxtest.Edit
-	check       func(t *testing.T, r *report.Report) // of what tongs made
-	differences []difference
-	onlyTongs   string // why runc 1.1.5 is not asked
-}
-
-// each runs the rows.
-func each(t *testing.T, h *linuxtest.Host, rows []row) {
-	t.Helper()
-	for _, c := range rows {
-		h.Sub(t, c.name, func(t *testing.T, h *linuxtest.Host) {
-			bundle := h.Bundle(append([]linuxtest.Edit{linuxtest.Inside()}, c.edits...)...)
-			run := h.Run("run", "--bundle", bundle, h.ID("a"))
-			if run.Status != 0 {
-				t.Fatalf("status %d, stderr %s", run.Status, run.Stderr)
-			}
-			tongs := h.Look(run.Stdout)
-			if c.check != nil {
-				c.check(t, tongs)
-			}
-			if c.onlyTongs == "" {
-				compare(t, tongs, h.Look(h.With("runc").Must("run", "--bundle", bundle, h.ID("a")).Stdout), c.differences...)
-			}
-		})
-	}
-}
-
 func edit(f func(*specs.Spec)) []linuxtest.Edit { return []linuxtest.Edit{f} }
 
 func equal[T comparable](t *testing.T, what string, got, want T) {

@@ -170,3 +170,38 @@ func TestPs(t *testing.T) {
 		}
 	})
 }
+
+// Limits change, what is not named stays, wrong values change nothing.
+func TestUpdate(t *testing.T) {
+	h := linuxtest.One(t)
+	if h.V2 {
+		t.Skip("this machine has no v1 hierarchies")
+	}
+	id := running(t, h)
+	st, _ := h.State(id)
+	check := func(when, memory, pids, shares string) {
+		t.Helper()
+		for file, want := range map[string]string{"memory/memory.limit_in_bytes": memory, "pids/pids.max": pids, "cpu/cpu.shares": shares} {
+			controller, name, _ := strings.Cut(file, "/")
+			text, err := os.ReadFile(filepath.Join(h.CgroupDir(st.PID, controller), name))
+			if got := strings.TrimSpace(string(text)); got != want {
+				t.Errorf("%s: %s is %q, want %q: %v", when, name, got, want, err)
+			}
+		}
+	}
+	h.Must("update", "--memory", "64m", "--pids-limit", "33", "--cpu-share", "512", id)
+	check("flags", "67108864", "33", "512")
+	file := filepath.Join(h.Dir, "resources.json")
+	if err := os.WriteFile(file, []byte(`{"memory": {"limit": 33554432}}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h.Must("update", "-r", file, id)
+	check("file", "33554432", "33", "512")
+	for _, args := range [][]string{{"--memory", "1x"}, {"--pids-limit", "many"}, {"--cpu-quota", "5"}, {"--cpuset-cpus", "999"}, {"-r", "/nowhere"}, {"-r", "/etc/passwd"}, {"--l3-cache-schema", "L3:0=f"}} {
+		if r := h.Run(append(append([]string{"update"}, args...), id)...); r.Status != 1 || r.Stderr == "" {
+			t.Errorf("%q: %+v", args, r)
+		}
+	}
+	check("errors", "33554432", "33", "512")
+	os.Remove(file)
+}

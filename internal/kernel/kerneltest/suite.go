@@ -29,6 +29,7 @@ func Run(t *testing.T, real bool, open func(t *testing.T) kernel.Kernel) {
 		{"an error that is allowed is seen and goes on", true, allowed},
 		{"an error that is not in the list fails", true, notAllowed},
 		{"an error names call, field and wish", true, named},
+		{"a refused file system has the kernel's words", true, words},
 		{"checks run after the calls, the first error wins", false, checks},
 		{"strings, vectors and structs arrive", true, memory},
 		{"a batch larger than any buffer is executed whole", true, large},
@@ -142,6 +143,23 @@ func named(t *testing.T, k kernel.Kernel) {
 	}
 }
 
+// The step that is refused is named, not those behind it.
+func words(t *testing.T, k kernel.Kernel) {
+	b := &kernel.Batch{}
+	b.For("field", "cannot configure")
+	fs := b.Fsopen("tmpfs")
+	fs.String("size", "1m")
+	fs.Flag("nosuch")
+	fs.String("mode", "700")
+	fs.Create()
+	b.Fchdir(fs.Mount(0, "/x"))
+	err := k.Run(b)
+	const want = `field: cannot configure: fsconfig(<fs tmpfs>, FSCONFIG_SET_FLAG, "nosuch", NULL, <ok>): invalid argument (EINVAL): tmpfs: Unknown parameter 'nosuch'`
+	if err == nil || err.Error() != want {
+		t.Fatalf("got  %v\nwant %s", err, want)
+	}
+}
+
 func checks(t *testing.T, k kernel.Kernel) {
 	b := &kernel.Batch{}
 	var order []string
@@ -211,9 +229,11 @@ func All(b *kernel.Batch) {
 	b.MountSetattr(h, unix.AT_RECURSIVE, kernel.MountAttr{Set: unix.MOUNT_ATTR_RDONLY})
 	b.MountSetattrRoot(unix.AT_RECURSIVE, kernel.MountAttr{Propagation: unix.MS_SLAVE})
 	fs := b.Fsopen("tmpfs")
-	b.FsconfigFlag(fs, "a").FsconfigString(fs, "k", "v").FsconfigCreate(fs)
-	b.Fsmount(fs, 0, "/x")
-	b.PivotRoot().UmountCwd()
+	fs.Flag("a")
+	fs.Option("k=v")
+	fs.Create()
+	fs.Mount(0, "/x")
+	b.PivotRoot().UmountCwd().Umount("/x", 1)
 	b.Close(h).Mkdirat(h, "d", 0o755).Mknodat(h, "n", 0o600, 1).Symlinkat("t", h, "l").Unlinkat(h, "l", 0)
 	b.Fchown(h, 1, 1).Fchmodat(h, "n", 0o644).Faccessat2(h, "n", 1, unix.AT_EACCESS)
 	b.Fchdir(h).Chdir("/").ChrootCwd()
@@ -224,8 +244,15 @@ func All(b *kernel.Batch) {
 	b.Stat(h)
 	b.StatAt(h, "n")
 	b.Fstatfs(h)
+	b.Getdents(h, 1)
+	b.Lseek(h, kernel.N(1), unix.SEEK_DATA)
+	b.Sendfile(h, h, 1)
+	b.Ftruncate(h, 1).Fsetxattr(h, "user.x", []byte("v")).Linkat(h, "n", h, "o").Fchownat(h, "n", 1, 2).Utimensat(h, "n", &kernel.Stat{})
+	b.Flistxattr(h, 1)
+	b.Fgetxattr(h, "user.x", 1)
 	b.Prctl(1, 2).Setsid().Umask(0).Setgroups([]uint32{1}).Setresuid(1).Setresgid(1).Capset(1, 2, 3)
 	b.Prlimit(h, 1, 2, 3).Keyctl(1, "k").KeyctlKey(5, h, 1).CloseRange(3, 4)
+	b.PrlimitOf(h, 1)
 	b.Dup3(h, 9, 0)
 	b.Ioctl(h, 1, []byte{1})
 	b.IoctlInt(h, 1, 1)

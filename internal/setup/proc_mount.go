@@ -1,0 +1,50 @@
+package setup
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"tongs/internal/rootfs"
+)
+
+// ordinary refuses a link on the way to a proc or sysfs mount: whoever
+// controls it could leave /proc to a look-alike (CVE-2019-19921).
+func (e *Env) ordinary(m *mount) error {
+	if m.fstype != "proc" && m.fstype != "sysfs" {
+		return nil
+	}
+	if n := m.place.Errno(); n == unix.ELOOP || n == 0 && !m.place.IsDir() {
+		return fmt.Errorf("%s.destination: %s: a file system of type %s must be mounted on an ordinary directory", m.field, m.path, m.fstype)
+	}
+	return nil
+}
+
+// guardProc refuses mounts into a proc file system, or over /proc, that
+// could make the kernel's answers forgeable (CVE-2019-16884). It judges what
+// was opened, not how the path is written.
+func (e *Env) guardProc(m *mount, place *rootfs.Place) {
+	e.B.Check(func() error {
+		if place.Stat.Errno() != 0 || place.FS.Type() != unix.PROC_SUPER_MAGIC {
+			if m.path == "/proc" && m.fstype != "proc" && !(m.opt.bind && e.sources[m.index].proc) {
+				return fmt.Errorf("%s.type: only a file system of type proc can be mounted at /proc, not %s", m.field, m.fstype)
+			}
+			return nil
+		}
+		if m.path == "/proc" && (m.fstype == "proc" || m.opt.bind && e.sources[m.index].proc) || procFile(m.path) {
+			return nil
+		}
+		return fmt.Errorf("%s.destination: %s lies in a proc file system, where it cannot be mounted", m.field, m.path)
+	})
+}
+
+// procFile lists the files of /proc that may be covered, which are those that
+// other runtimes allow: they tell about resources (lxcfs and the like).
+func procFile(p string) bool {
+	switch p {
+	case "/proc/cpuinfo", "/proc/diskstats", "/proc/meminfo", "/proc/stat", "/proc/swaps", "/proc/uptime", "/proc/loadavg",
+		"/proc/slabinfo", "/proc/sys/kernel/ns_last_pid", "/proc/sys/crypto/fips_enabled":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,121 @@
+// Package mounts holds end-to-end tests of the mounts of config.json: each row
+// is run by tongs and, where it has the feature, by Debian's runc 1.1.5, and the
+// mount table, files, modes, owners and content must be the same.
+package mounts
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"tongs/internal/linuxtest"
+)
+
+func TestMain(m *testing.M) { linuxtest.Main(m) }
+
+func writable(s *specs.Spec) { s.Root.Readonly = false }
+
+// only replaces the mounts.
+func only(mounts ...specs.Mount) linuxtest.Edit {
+	return func(s *specs.Spec) { s.Mounts = mounts }
+}
+
+func mount(to, kind, source string, options ...string) specs.Mount {
+	return specs.Mount{Destination: to, Type: kind, Source: source, Options: options}
+}
+
+// What cannot be mounted is an error that names the mount, its field and, if it
+// has any, the kernel's own words; nothing is left behind (the Host checks).
+func TestErrors(t *testing.T) {
+	h := linuxtest.One(t)
+	dir := h.Dir
+	for _, name := range []string{"/loop-a", "/loop-b"} {
+		other := map[string]string{"/loop-a": "loop-b", "/loop-b": "loop-a"}[name]
+		if err := os.Symlink(other, dir+name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(dir+"/file", []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name  string
+		mount specs.Mount
+		want  []string
+	}{
+		{"unknown type", mount("/a", "nosuchfs", "x"), []string{"mounts[0].type: ", "nosuchfs", "(ENODEV)"}},
+		{"no type", mount("/a", "", "x"), []string{"mounts[0].type: required"}},
+		{"missing source", mount("/a", "bind", dir+"/nothing"), []string{"mounts[0].source: ", dir + "/nothing", "(ENOENT)"}},
+		{"missing relative source", mount("/a", "bind", "nothing", "bind"), []string{"mounts[0].source: ", "/nothing", "(ENOENT)"}},
+		{"missing source below the root", mount("/a", "bind", "rootfs/nothing", "bind"), []string{"mounts[0].source: ", "(ENOENT)"}},
+		{"no source", mount("/a", "bind", "", "bind"), []string{"mounts[0].source: required for a bind mount"}},
+		{"source is a loop of links", mount("/a", "bind", dir+"/loop-a"), []string{"mounts[0].source: ", "(ELOOP)"}},
+		{"source through a file", mount("/a", "bind", dir+"/file/x"), []string{"mounts[0].source: ", "(ENOTDIR)"}},
+		{"unknown option", mount("/a", "tmpfs", "tmpfs", "size=1m", "nosuch", "mode=700"), []string{"mounts[0].options: ", "nosuch", "(EINVAL): tmpfs: Unknown parameter 'nosuch'"}},
+		{"unknown option with a value", mount("/a", "tmpfs", "tmpfs", "size=1m,nosuch=3"), []string{"mounts[0].options: ", "3", "tmpfs: Unknown parameter 'nosuch'"}},
+		{"bad value", mount("/a", "tmpfs", "tmpfs", "size=much"), []string{"mounts[0].options: ", "much", "(EINVAL): tmpfs: Bad value for 'size'"}},
+		{"option of another file system", mount("/a", "proc", "proc", "size=1m"), []string{"mounts[0].options: ", "proc: Unknown parameter 'size'"}},
+		{"data on a bind", mount("/a", "bind", "/etc", "bind", "size=1m"), []string{"mounts[0].options: a bind mount cannot have file-system-specific options", "size=1m"}},
+		{"overlay without layers", mount("/a", "overlay", "overlay"), []string{"mounts[0].type: ", "overlay", "(EINVAL)"}},
+		{"missing layer", mount("/a", "overlay", "overlay", "lowerdir="+dir+"/nothing:"+dir), []string{"mounts[0].options: ", "overlay: "}},
+		{"source that is no block device", mount("/a", "ext4", dir+"/file"), []string{"mounts[0].source: ", "(ENOTBLK)"}},
+		{"directory on a file", mount("/etc/passwd", "bind", "/etc"), []string{"mounts[0].destination: /etc/passwd is not a directory, but the source is a directory"}},
+		{"file on a directory", mount("/etc", "bind", "/etc/passwd"), []string{"mounts[0].destination: /etc is a directory, but the source is not a directory"}},
+		{"tmpfs on a file", mount("/etc/passwd", "tmpfs", "tmpfs"), []string{"mounts[0].destination: /etc/passwd is not a directory"}},
+		{"through a file", mount("/etc/passwd/x", "tmpfs", "tmpfs"), []string{"mounts[0].destination: ", "on the way is not a directory"}},
+		{"through links without end", mount("/loop/x", "tmpfs", "tmpfs"), []string{"mounts[0].destination: ", "(ELOOP)"}},
+		{"long name", mount("/"+strings.Repeat("n", 256), "tmpfs", "tmpfs"), []string{"mounts[0].destination: ", "(ENAMETOOLONG)"}},
+		{"tmpfs on /proc", mount("/proc", "tmpfs", "tmpfs"), []string{"mounts[0].type: ", "/proc"}},
+		{"bind of another directory on /proc", mount("/proc", "bind", "/etc"), []string{"mounts[0]", "/proc"}},
+		{"proc through a link", mount("/link", "proc", "proc"), []string{"mounts[0].destination: /link: a file system of type proc must be mounted on an ordinary directory"}},
+		{"sysfs below a link", mount("/link/sub", "sysfs", "sysfs"), []string{"mounts[0].destination: ", "ordinary directory"}},
+		{"tmpcopyup of a bind", mount("/a", "bind", "/etc", "tmpcopyup"), []string{"mounts[0].options: tmpcopyup", "tmpfs"}},
+	} {
+		h.Sub(t, c.name, func(t *testing.T, h *linuxtest.Host) {
+			refused(t, h, only(c.mount), c.want...)
+		})
+	}
+	for _, dest := range []string{"/proc/x", "/proc/self", "/proc/sys", "/proc/sys/kernel/core_pattern", "/link-to-proc/sysrq-trigger"} {
+		h.Sub(t, "on "+dest, func(t *testing.T, h *linuxtest.Host) {
+			refused(t, h, only(mount("/proc", "proc", "proc"), mount(dest, "bind", "/dev/null")), "mounts[1].destination: ")
+			refused(t, h, only(mount("/proc", "proc", "proc"), mount(dest, "tmpfs", "tmpfs")), "mounts[1].destination: ")
+		})
+	}
+}
+
+// refused wants a container to be refused with an error that has all the words
+// and a message of one line.
+func refused(t *testing.T, h *linuxtest.Host, edit linuxtest.Edit, words ...string) {
+	t.Helper()
+	bundle := h.Bundle(edit, writable, linuxtest.Args("/bin/true"))
+	for link, target := range map[string]string{"/link": "tmp", "/loop": "loop", "/link-to-proc": "/proc"} {
+		if err := os.Symlink(target, bundle+"/rootfs"+link); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := h.Run("run", "--bundle", bundle, h.ID("a"))
+	if r.Status == 0 {
+		t.Fatal("it was accepted")
+	}
+	for _, w := range words {
+		if !strings.Contains(r.Stderr, w) {
+			t.Errorf("the error lacks %q: %s", w, r.Stderr)
+		}
+	}
+	if strings.Count(r.Stderr, "\n") != 1 {
+		t.Errorf("the error has not one line: %q", r.Stderr)
+	}
+}
+
+// The kernel's words are not lost where a mount comes after others in one batch.
+func TestErrorOfALaterMount(t *testing.T) {
+	h := linuxtest.One(t)
+	var st unix.Statfs_t
+	if err := unix.Statfs(h.Dir, &st); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, h, linuxtest.Mount("/tmp/a", "tmpfs", "tmpfs", "bad=1"), "].options: ", "tmpfs: Unknown parameter 'bad'")
+}

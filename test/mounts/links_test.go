@@ -1,0 +1,53 @@
+package mounts
+
+import (
+	"os"
+	"testing"
+
+	"tongs/internal/linuxtest"
+	"tongs/test/inside/report"
+)
+
+// The options copy-symlink, src-nofollow and dest-nofollow of crun.
+func TestLinkOptions(t *testing.T) {
+	h := linuxtest.One(t)
+	dir := sources(t, h)
+	look := linuxtest.Inside("/new", "/tmp/a/new", "/same", "/file", "/other", "/copy")
+	prepare := func(t *testing.T, rootfs string) {
+		must(t, os.Symlink("file", rootfs+"/same"), os.WriteFile(rootfs+"/file", []byte("of the image"), 0o644), os.Symlink("nowhere", rootfs+"/other"))
+	}
+	link := func(p, target string) func(*testing.T, *report.Report) {
+		return at(p, func(t *testing.T, got report.Path) {
+			equal(t, p, got.Type+" "+got.Link, "link "+target)
+		})
+	}
+	rows := []linuxtest.Row{
+		{Name: "copied", Edits: []linuxtest.Edit{bind("/new", dir+"/link", "copy-symlink")}, Check: link("/new", "file")},
+		{Name: "copied, dangling", Edits: []linuxtest.Edit{bind("/tmp/a/new", dir+"/dangling", "copy-symlink")}, Check: link("/tmp/a/new", "nowhere")},
+		{Name: "copied into a tmpfs", Edits: []linuxtest.Edit{linuxtest.Mount("/tmp", "tmpfs", "tmpfs"), linuxtest.Mount("/tmp/a", "tmpfs", "tmpfs"), bind("/tmp/a/new", dir+"/link", "copy-symlink")}, Check: link("/tmp/a/new", "file")},
+		{Name: "copied where it is", Edits: []linuxtest.Edit{bind("/same", dir+"/link", "copy-symlink")}, Check: link("/same", "file")},
+		{Name: "copied from below the root", Edits: []linuxtest.Edit{bind("/copy", "rootfs/other", "copy-symlink")}, Check: link("/copy", "nowhere")},
+		{Name: "no link to copy", Edits: []linuxtest.Edit{bind("/new", dir+"/file", "copy-symlink")}, Check: content("/new", "of the host")},
+		{Name: "source itself", Edits: []linuxtest.Edit{bind("/new", dir+"/dangling", "src-nofollow")}, Check: link("/new", "nowhere")},
+		{Name: "source itself, below the root", Edits: []linuxtest.Edit{bind("/new", "rootfs/other", "src-nofollow")}, Check: link("/new", "nowhere")},
+		{Name: "source that is no link", Edits: []linuxtest.Edit{bind("/new", dir+"/file", "src-nofollow")}, Check: content("/new", "of the host")},
+		{Name: "destination itself", Edits: []linuxtest.Edit{bind("/same", dir+"/file", "dest-nofollow")}, Check: func(t *testing.T, r *report.Report) {
+			content("/same", "of the host")(t, r)
+			equal(t, "type", r.Paths["/same"].Type, "file")
+			content("/file", "of the image")(t, r)
+		}},
+		{Name: "destination itself, dangling", Edits: []linuxtest.Edit{bind("/other", dir+"/file", "dest-nofollow")}, Check: content("/other", "of the host")},
+		{Name: "destination that is no link", Edits: []linuxtest.Edit{bind("/file", dir+"/file", "dest-nofollow")}, Check: content("/file", "of the host")},
+		{Name: "missing destination", Edits: []linuxtest.Edit{bind("/new", dir+"/file", "dest-nofollow")}, Check: content("/new", "of the host")},
+		{Name: "link on link", Edits: []linuxtest.Edit{bind("/same", dir+"/dangling", "src-nofollow", "dest-nofollow")}, Check: link("/same", "nowhere")},
+	}
+	for i := range rows {
+		rows[i].Prepare, rows[i].OnlyTongs = prepare, "it does not know the options"
+		rows[i].Edits = append([]linuxtest.Edit{look, writable}, rows[i].Edits...)
+	}
+	h.Rows(t, rows)
+	for _, p := range []string{"/link", "/etc/group", "/tmp"} { // what refused has there is another link, a file and a directory
+		refused(t, h, only(mount(p, "bind", dir+"/link", "copy-symlink", "bind")), "mounts[0].destination: "+p+" exists and is not a symbolic link to", "file")
+	}
+	refused(t, h, only(mount("/tmp", "bind", dir+"/link-to-dir", "bind", "src-nofollow")), "mounts[0].destination: /tmp is a directory, but the source is not")
+}
