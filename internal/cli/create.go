@@ -2,6 +2,8 @@ package cli
 
 import (
 	"fmt"
+	"os"
+	"strconv"
 
 	"tongs/internal/container"
 )
@@ -62,6 +64,21 @@ func (a *app) createOptions(o *options, id string) container.CreateOptions {
 		SystemdCgroup: a.systemdCgroup,
 		Rootless:      a.rootless,
 		PreserveFDs:   o.preserveFDs,
+		ListenFDs:     listenFDs(),
+		NotifySocket:  os.Getenv("NOTIFY_SOCKET"),
 		Warn:          a.log.warn,
 	}
+}
+
+// listenFDs is the number of sockets that a service manager has passed to this
+// very process (sd_listen_fds(3)).
+func listenFDs() int {
+	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
+		return 0
+	}
+	n, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
+	if err != nil || n < 0 {
+		return 0
+	}
+	return n
 }

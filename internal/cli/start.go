@@ -1,6 +1,10 @@
 package cli
 
-import "tongs/internal/container"
+import (
+	"os"
+
+	"tongs/internal/container"
+)
 
 func startCommand() command {
 	return command{
@@ -19,7 +23,7 @@ func runStart(a *app, _ *options, args []string) (int, error) {
 		return exitFailure, err
 	}
 	defer s.Close()
-	if err := container.Start(s, args[0]); err != nil {
+	if err := container.Start(s, args[0], os.Getenv("NOTIFY_SOCKET"), a.log.warn); err != nil {
 		return exitFailure, err
 	}
 	return exitOK, nil

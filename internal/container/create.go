@@ -33,6 +33,8 @@ type CreateOptions struct {
 	SystemdCgroup bool
 	Rootless      string // true, false or auto
 	PreserveFDs   int
+	ListenFDs     int          // sockets for the container, from descriptor 3 on; what is preserved follows
+	NotifySocket  string       // where a service manager waits for READY=1, or empty
 	Detach        bool         // nobody waits for the container in the foreground
 	Park          bool         // leave the process waiting for `start` (create)
 	Warn          func(string) // gets a line for each warning
@@ -50,6 +52,9 @@ type creation struct {
 	fifo  int
 	init  *Init
 	undo  []func()
+	leave func() // the processor that it is kept on, see stay
+
+	hookFiles hookFiles
 }
 
 // Create makes the container and leaves its process waiting: for `start` if
@@ -58,8 +63,8 @@ type creation struct {
 func Create(store *state.Store, o CreateOptions) (*Init, error) {
 	calmMonitor()
 	calmCollector()
-	defer stay()()
-	c := &creation{o: o, fifo: -1}
+	c := &creation{o: o, fifo: -1, leave: stay()}
+	defer c.leave()
 	if err := state.ValidID(o.ID); err != nil {
 		return nil, err
 	}
@@ -70,6 +75,9 @@ func Create(store *state.Store, o CreateOptions) (*Init, error) {
 	if err != nil {
 		for i := len(c.undo) - 1; i >= 0; i-- {
 			c.undo[i]()
+		}
+		if c.st != nil && c.b.Spec.Hooks != nil {
+			runPoststop(c.st, c.b.Spec.Hooks.Poststop, c.o.Warn)
 		}
 		return nil, err
 	}
@@ -98,9 +106,12 @@ func (c *creation) prepare() (err error) {
 	}
 	c.env = &setup.Env{
 		Options: setup.Options{ID: c.o.ID, Bundle: c.b.Dir, NoPivot: c.o.NoPivot, NoNewKeyring: c.o.NoNewKeyring,
-			PreserveFDs: c.o.PreserveFDs, Park: c.o.Park},
+			PreserveFDs: c.o.ListenFDs + c.o.PreserveFDs, Park: c.o.Park},
 		Spec: c.b.Spec, Host: host.Kernel{}, K: host.Kernel{}, B: &kernel.Batch{Expect: 160}, Warn: c.o.Warn,
 		CgroupV2: c.group.Unified(), CgroupsV1: hierarchies(c.group), UserNS: c.lend,
+	}
+	if c.b.Spec.Hooks != nil {
+		c.prepareHooks()
 	}
 	return nil
 }
@@ -117,12 +128,18 @@ func (c *creation) checkOptions() error {
 	case c.o.PreserveFDs < 0:
 		return fmt.Errorf("--preserve-fds: %d is negative", c.o.PreserveFDs)
 	}
-	for fd := 3; fd < 3+c.o.PreserveFDs; fd++ {
+	for fd := 3; fd < 3+c.o.ListenFDs; fd++ {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+			return fmt.Errorf("LISTEN_FDS: descriptor %d (of %d) is not open", fd, c.o.ListenFDs)
+		}
+	}
+	base := 3 + c.o.ListenFDs
+	for fd := base; fd < base+c.o.PreserveFDs; fd++ {
 		// What this program opened itself is close-on-exec; what the caller
 		// passed is not.
 		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
 		if err != nil || flags&unix.FD_CLOEXEC != 0 {
-			return fmt.Errorf("--preserve-fds: please check that the preserved-fd %d (of %d) is present", fd-3, c.o.PreserveFDs)
+			return fmt.Errorf("--preserve-fds: please check that the preserved-fd %d (of %d) is present", fd-base, c.o.PreserveFDs)
 		}
 	}
 	return nil
@@ -160,8 +177,16 @@ func (c *creation) create(store *state.Store) (err error) {
 	if err := c.group.Create(); err != nil {
 		return err
 	}
-	c.onFailure(func() { c.group.Remove() })
+	c.onFailure(func() {
+		if c.env.HooksInside() { // one may go on without a PID namespace that ends it
+			c.group.Kill()
+		}
+		c.group.Remove()
+	})
 	defer c.group.Close()
+	if err := c.announce(); err != nil {
+		return err
+	}
 	if err := c.env.Do(setup.HostOrder()); err != nil {
 		return err
 	}
@@ -226,9 +251,13 @@ func (c *creation) start() error {
 		defer unix.Close(c.fifo)
 		inherit = append(inherit, kernel.NewHandle(int64(c.fifo), "exec.fifo"))
 	}
-	inherit = append(inherit, c.env.Inherit()...)
+	hookFiles, err := c.openHooks()
+	if err != nil {
+		return err
+	}
+	inherit = append(append(inherit, hookFiles...), c.env.Inherit()...)
 	c.stub, err = stub.Start(stub.Config{Namespaces: c.env.CloneFlags(), CgroupFD: cgroupFD, Stdio: [3]int{0, 1, 2},
-		Preserve: c.o.PreserveFDs, Inherit: inherit, ImageDirs: c.imageDirs()})
+		Preserve: c.env.PreserveFDs, Inherit: inherit, ImageDirs: c.imageDirs()})
 	if err != nil {
 		return err
 	}
@@ -240,6 +269,7 @@ func (c *creation) start() error {
 	if c.o.Park {
 		c.env.Fifo, list = list[0], list[1:]
 	}
+	list = c.giveHooks(hookFiles, list)
 	c.env.K, c.env.Line = c.stub, c.stub.Line()
 	c.env.FirstOwn = c.stub.FirstOwn()
 	c.env.PID = kernel.NewHandle(int64(c.stub.PID), "container")
@@ -271,6 +301,12 @@ func (c *creation) explain(err error) error {
 // From the moment that the process is parked it needs tongs no more.
 func (c *creation) finish() error {
 	c.init = &Init{Dir: c.dir, PID: c.stub.PID, PidFD: c.stub.PidFD, st: c.st, group: c.group, stub: c.stub, env: c.env}
+	if c.hooksDuringCreate() {
+		c.setPhase()
+		if err := c.dir.Write(c.st); err != nil {
+			return err
+		}
+	}
 	if err := c.passConsole(); err != nil {
 		return err
 	}

@@ -57,7 +57,12 @@ func deleteDir(d *state.Dir, force bool, warn func(string)) error {
 			return fmt.Errorf("cannot delete container %s that is not stopped: %s", d.ID(), status)
 		}
 	}
-	return destroy(d, st)
+	hooks := hooksOf(st, warn, "poststop") // while the bundle is likelier to be there
+	if err := destroy(d, st); err != nil {
+		return err
+	}
+	runPoststop(st, hooks.Poststop, warn)
+	return nil
 }
 
 // destroy ends all processes and removes what the container owns. The state

@@ -157,6 +157,12 @@ func (x *execution) spec() (*specs.Spec, error) {
 	p.NoNewPrivileges = p.NoNewPrivileges || from.NoNewPrivileges
 	p.ApparmorProfile = cmp.Or(p.ApparmorProfile, from.ApparmorProfile)
 	p.SelinuxLabel = cmp.Or(p.SelinuxLabel, from.SelinuxLabel)
+	if p.Scheduler == nil {
+		p.Scheduler = from.Scheduler
+	}
+	if p.IOPriority == nil {
+		p.IOPriority = from.IOPriority
+	}
 	if p.OOMScoreAdj == nil {
 		p.OOMScoreAdj = from.OOMScoreAdj
 	}

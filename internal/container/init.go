@@ -40,8 +40,26 @@ func (i *Init) queueTail() error {
 }
 
 // Start lets the process execute the container's program and returns when it
-// has, or with the error of its execve.
-func (i *Init) Start() error { return i.stub.Exec(i.tail) }
+// has, or with the error of its execve or of a hook.
+func (i *Init) Start() error {
+	h := i.env.Spec.Hooks
+	if h == nil {
+		return i.stub.Exec(i.tail)
+	}
+	var failed error
+	i.tail.Meanwhile = func() error {
+		failed = i.env.Hooks.Watch("hooks.startContainer", h.StartContainer)
+		return failed
+	}
+	err := i.stub.Exec(i.tail)
+	if failed != nil {
+		return failed
+	}
+	if err != nil {
+		return err
+	}
+	return runPoststart(i.st, h.Poststart)
+}
 
 // Close frees what this process holds of the container. One that was neither
 // parked nor started ends.
@@ -62,9 +80,8 @@ func (c *creation) completeState() error {
 	if err != nil {
 		return err
 	}
-	c.st.Tongs.Phase = state.Running
-	if c.o.Park {
-		c.st.Tongs.Phase = state.Created
+	if !c.hooksDuringCreate() {
+		c.setPhase()
 	}
 	c.st.PID, c.st.Start = id.PID, id.Start
 	c.st.NamespacePaths = make(map[string]string, len(c.st.Config.Namespaces))
@@ -72,6 +89,14 @@ func (c *creation) completeState() error {
 		c.st.NamespacePaths[n.Type] = "/proc/" + strconv.Itoa(id.PID) + "/ns/" + namespaceFile(n.Type)
 	}
 	return nil
+}
+
+// setPhase says that the creation has come to its end.
+func (c *creation) setPhase() {
+	c.st.Tongs.Phase = state.Running
+	if c.o.Park {
+		c.st.Tongs.Phase = state.Created
+	}
 }
 
 func namespaceFile(name string) string {
@@ -114,6 +139,7 @@ func (c *creation) newState() error {
 	}
 	slices.Sort(st.Config.Labels)
 	st.Config.Labels = append(st.Config.Labels, "bundle="+c.b.Dir)
+	st.Tongs.Hooks = laterHooks(spec.Hooks)
 	if spec.Linux != nil {
 		st.Config.Cgroups.Path = spec.Linux.CgroupsPath
 		for _, n := range spec.Linux.Namespaces {

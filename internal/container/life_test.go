@@ -285,7 +285,7 @@ func TestStartReleasesTheProcess(t *testing.T) {
 	s := testStore(t)
 	_, cmd := waiting(t, s, "c1")
 	wantStatus(t, s, "c1", Created)
-	if err := Start(s, "c1"); err != nil {
+	if err := Start(s, "c1", "", func(w string) { t.Error(w) }); err != nil {
 		t.Fatal(err)
 	}
 	// Start returns after the execve: nothing to wait for here.
@@ -294,7 +294,7 @@ func TestStartReleasesTheProcess(t *testing.T) {
 		t.Errorf("the process is %q (%v), want sleep", comm, err)
 	}
 	wantStatus(t, s, "c1", Running)
-	wantError(t, "second start", Start(s, "c1"), "cannot start an already running container")
+	wantError(t, "second start", Start(s, "c1", "", func(w string) { t.Error(w) }), "cannot start an already running container")
 }
 
 // An earlier start was killed between its write and the removal of the FIFO.
@@ -304,19 +304,19 @@ func TestStartAfterKilledStart(t *testing.T) {
 	if err := d.MakeFIFO(os.Getuid(), os.Getgid()); err != nil {
 		t.Fatal(err)
 	}
-	wantError(t, "start", Start(s, "c1"), "cannot start an already running container")
+	wantError(t, "start", Start(s, "c1", "", func(w string) { t.Error(w) }), "cannot start an already running container")
 	wantStatus(t, s, "c1", Running)
 }
 
 // The phrases are those of Debian's runc 1.1.5; containerd and podman show them.
 func TestStartErrors(t *testing.T) {
 	s := testStore(t)
-	wantError(t, "missing", Start(s, "c1"), "container does not exist")
+	wantError(t, "missing", Start(s, "c1", "", func(w string) { t.Error(w) }), "container does not exist")
 	put(t, s, "stopped", os.Getpid(), func(st *state.State) { st.Start-- })
-	wantError(t, "stopped", Start(s, "stopped"), "cannot start a container that has stopped")
+	wantError(t, "stopped", Start(s, "stopped", "", func(w string) { t.Error(w) }), "cannot start a container that has stopped")
 	put(t, s, "creating", 0, func(st *state.State) { st.Tongs.Phase = state.Creating })
-	wantError(t, "creating", Start(s, "creating"), "cannot start a container in the creating state")
-	wantError(t, "bad name", Start(s, "a/b"), "invalid container ID format")
+	wantError(t, "creating", Start(s, "creating", "", func(w string) { t.Error(w) }), "cannot start a container in the creating state")
+	wantError(t, "bad name", Start(s, "a/b", "", func(w string) { t.Error(w) }), "invalid container ID format")
 }
 
 func TestKill(t *testing.T) {
@@ -396,7 +396,7 @@ func TestPaused(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantStatus(t, s, "c1", Paused)
-	wantError(t, "start", Start(s, "c1"), "cannot start a container in the paused state")
+	wantError(t, "start", Start(s, "c1", "", func(w string) { t.Error(w) }), "cannot start a container in the paused state")
 	wantError(t, "delete", Delete(s, "c1", false, noWarning(t)), "cannot delete container c1 that is not stopped: paused")
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }() // a zombie keeps its cgroup alive

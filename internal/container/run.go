@@ -44,7 +44,10 @@ func Run(store *state.Store, o CreateOptions, r RunOptions) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	code, err := runForeground(init, sigs, r)
+	var code int
+	if err = readyInForeground(init, o.NotifySocket, o.Warn); err == nil {
+		code, err = runForeground(init, sigs, r)
+	}
 	if err != nil || !r.Keep {
 		deleteOwn(init, err == nil, o.Warn)
 	}
@@ -62,6 +65,9 @@ func deleteOwn(init *Init, ended bool, warn func(string)) {
 	if err == nil {
 		err = destroyOwn(init, ended)
 		init.Dir.Unlock()
+		if hooks := init.env.Spec.Hooks; err == nil && hooks != nil {
+			runPoststop(init.st, hooks.Poststop, warn)
+		}
 	}
 	if err != nil && !errors.Is(err, state.ErrNotExist) { // somebody else deleted it
 		warn(fmt.Sprintf("cannot delete the container: %v", err))
@@ -82,9 +88,16 @@ func runDetached(store *state.Store, o CreateOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := init.Start(); err != nil {
+	wait, err := awaitReady(init.Dir, o.NotifySocket)
+	if err == nil {
+		err = init.Start()
+	}
+	if err != nil {
 		deleteOwn(init, false, o.Warn)
 		return err
+	}
+	if err := wait(init.PID, init.PidFD); err != nil { // the container runs for all that
+		o.Warn(err.Error())
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"tongs/internal/state"
@@ -18,13 +19,19 @@ var (
 )
 
 // leaveTimeout bounds the wait for the container's process to become the
-// user's program. startContainer hooks run in that time.
+// user's program, once its hooks are done.
 const leaveTimeout = 10 * time.Second
 
 // Start lets the process of a created container go on to the user's program,
 // and returns when it has become that program or has ended. That it ends at
 // once is no error: the program may be short.
-func Start(store *state.Store, id string) error {
+//
+// A hook that fails ends the container, which is left to be deleted: its owner
+// does that in any case (runtime-spec 1.3, runtime § Lifecycle).
+//
+// If a service manager waits at an address, Start waits until the program is
+// ready.
+func Start(store *state.Store, id, notifySocket string, warn func(string)) error {
 	d, err := store.Lookup(id)
 	if err != nil {
 		return err
@@ -39,7 +46,7 @@ func Start(store *state.Store, id string) error {
 	}
 	switch info.Status {
 	case Created:
-		return release(d, info.State)
+		return startReady(d, info.State, notifySocket, warn)
 	case Stopped:
 		return errStartStopped
 	case Running:
@@ -48,11 +55,13 @@ func Start(store *state.Store, id string) error {
 	return fmt.Errorf("cannot start a container in the %s state", info.Status)
 }
 
-// release writes the byte for which the process waits. The FIFO goes after the
-// write: if we are killed in between, a later start finds the FIFO without a
-// reader, see below; the other way round, a container would be left that waits
-// for ever and says that it runs.
-func release(d *state.Dir, st *state.State) error {
+// startReady is startHooked with the wait, during which others may act on the
+// container.
+func startReady(d *state.Dir, st *state.State, notifySocket string, warn func(string)) error {
+	wait, err := awaitReady(d, notifySocket)
+	if err != nil {
+		return err
+	}
 	p, err := state.OpenProcess(st.Init())
 	if errors.Is(err, state.ErrProcessDone) {
 		return errStartStopped
@@ -61,6 +70,39 @@ func release(d *state.Dir, st *state.State) error {
 		return err
 	}
 	defer p.Close()
+	if err := startHooked(d, st, p, warn); err != nil {
+		return err
+	}
+	d.Unlock()
+	return wait(st.PID, p.FD())
+}
+
+// startHooked is release with the hooks of startContainer, which the process
+// executes and we watch, and of poststart.
+func startHooked(d *state.Dir, st *state.State, p *state.Process, warn func(string)) error {
+	hooks := hooksOf(st, warn, "startContainer", "poststart")
+	if err := release(d, st, p, hooks.StartContainer); err != nil {
+		return err
+	}
+	err := runPoststart(st, hooks.Poststart)
+	if err != nil {
+		killFailed(st, warn)
+	}
+	return err
+}
+
+// killFailed ends a container of which a hook has failed.
+func killFailed(st *state.State, warn func(string)) {
+	if err := endProcesses(st); err != nil {
+		warn(err.Error())
+	}
+}
+
+// release writes the byte for which the process waits. The FIFO goes after the
+// write: if we are killed in between, a later start finds the FIFO without a
+// reader, see below; the other way round, a container would be left that waits
+// for ever and says that it runs.
+func release(d *state.Dir, st *state.State, p *state.Process, hooks []specs.Hook) error {
 	fd, err := d.OpenFIFO(unix.O_WRONLY | unix.O_NONBLOCK)
 	if errors.Is(err, unix.ENXIO) { // nobody reads
 		return releasedBefore(d, p)
@@ -80,6 +122,12 @@ func release(d *state.Dir, st *state.State) error {
 	}
 	if err := d.RemoveFIFO(); err != nil {
 		return err
+	}
+	if len(hooks) > 0 {
+		if err := watchStart(d, p, hooks); err != nil {
+			killFailed(st, func(string) {})
+			return err
+		}
 	}
 	return waitLeft(fd, p)
 }

@@ -39,6 +39,7 @@ type Call struct {
 	ExitPositive bool         // a positive result ends the caller (parent's side of a clone)
 	ZeroFatal    bool         // a result of zero ends the caller (end of file on its line)
 	NoReturn     bool         // success does not return (execve, exit_group)
+	Skip         int          // how many of the next calls only a child executes that the call makes (Vfork)
 
 	story *story // what its failure follows from
 }
@@ -82,6 +83,7 @@ type Mem struct {
 	Sized bool                // the call's result says how many bytes it wrote
 	Refs  []Pointer           // pointers inside of Bytes
 	Text  bool                // a NUL-terminated string
+	Both  bool                // several calls of a batch have it in one place: what one writes another reads
 	Note  func([]byte) string // how it is printed, if not as text or size
 	place int                 // where the executing kernel put it
 }

@@ -48,6 +48,8 @@ func format(name string) (string, bool) {
 		return "px", true
 	case "fstatfs":
 		return "hp", true
+	case "futex":
+		return "pdddpd", true
 	case "ftruncate":
 		return "hd", true
 	case "fgetxattr":
@@ -58,6 +60,8 @@ func format(name string) (string, bool) {
 		return "hppdx", true
 	case "ioctl":
 		return "hxp", true
+	case "ioprio_set":
+		return "dhx", true
 	case "keyctl":
 		return "dppdd", true
 	case "linkat":
@@ -76,8 +80,12 @@ func format(name string) (string, bool) {
 		return "hpT", true
 	case "openat2":
 		return "hppd", true
+	case "personality":
+		return "x", true
 	case "pivot_root":
 		return "pp", true
+	case "ppoll":
+		return "pdpdd", true
 	case "prctl":
 		return "dxxxx", true
 	case "prlimit64":
@@ -88,12 +96,16 @@ func format(name string) (string, bool) {
 		return "hppd", true
 	case "sched_setaffinity":
 		return "ddp", true
+	case "sched_setattr":
+		return "hpx", true
 	case "seccomp":
 		return "dxp", true
 	case "sendfile":
 		return "hhpd", true
 	case "sendmsg":
 		return "hpx", true
+	case "set_mempolicy":
+		return "xpd", true
 	case "setgroups":
 		return "dp", true
 	case "sethostname", "setdomainname":
@@ -112,6 +124,8 @@ func format(name string) (string, bool) {
 		return "px", true
 	case "unlinkat":
 		return "hpA", true
+	case "wait4":
+		return "hpxp", true
 	case "unshare":
 		return "n", true
 	case "utimensat":

@@ -110,6 +110,39 @@ func noteMask(mask []byte) string {
 	return hex.EncodeToString(mask)
 }
 
+// SchedSetattr adds sched_setattr(2) for a process: attr is struct sched_attr.
+func (b *Batch) SchedSetattr(pid Handle, attr []byte) *Batch {
+	b.add("sched_setattr", unix.SYS_SCHED_SETATTR, ref(pid), b.in(attr, nil), num(0))
+	return b
+}
+
+// IoprioSet adds ioprio_set(2) for a process.
+func (b *Batch) IoprioSet(pid Handle, priority uint64) *Batch {
+	const whoProcess = 1 // IOPRIO_WHO_PROCESS
+	b.add("ioprio_set", unix.SYS_IOPRIO_SET, num(whoProcess), ref(pid), num(priority))
+	return b
+}
+
+// Personality adds personality(2).
+func (b *Batch) Personality(domain uint64) *Batch {
+	b.add("personality", unix.SYS_PERSONALITY, num(domain))
+	return b
+}
+
+// SetMempolicy adds set_mempolicy(2). The kernel counts the bits of the mask
+// from 1 on: it takes one less than the number that it is given.
+func (b *Batch) SetMempolicy(mode uint64, nodes []byte) *Batch {
+	if len(nodes) == 0 {
+		b.add("set_mempolicy", unix.SYS_SET_MEMPOLICY, num(mode), Arg{}, num(0))
+		return b
+	}
+	b.add("set_mempolicy", unix.SYS_SET_MEMPOLICY, num(mode), b.in(nodes, noteNodes), num(8*len(nodes)+1))
+	return b
+}
+
+// noteNodes prints a mask without the zeros behind its last bit.
+func noteNodes(mask []byte) string { return "0x" + hex.EncodeToString(bytes.TrimRight(mask, "\x00")) }
+
 // Keyctl adds keyctl(2) with a string argument and numbers.
 func (b *Batch) Keyctl(op int, name string) *Batch {
 	b.add("keyctl", unix.SYS_KEYCTL, num(op), b.text(name), Arg{}, Arg{}, Arg{})

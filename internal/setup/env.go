@@ -42,6 +42,8 @@ type Env struct {
 	// executes calls, one a round trip.
 	Aside []func() error
 
+	Hooks *Hooks // nil if there are none before the program
+
 	// Joined is the running container that the process joins, for exec.
 	Joined *Container
 

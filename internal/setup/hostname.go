@@ -30,6 +30,16 @@ func newSession(e *Env) error {
 	return nil
 }
 
+// newChildSession is newSession for a process that has forked into its
+// namespaces: it is in its parent's session and does not lead it, without which
+// it can have no controlling terminal.
+func newChildSession(e *Env) error {
+	if !e.forks() {
+		return nil
+	}
+	return newSession(e)
+}
+
 // joinKeyring gives the container a session keyring of its own, so that it
 // does not see the caller's keys (keyrings(7)). A kernel without keyrings is
 // the only accepted failure: a full quota would leave the caller's in place.

@@ -35,6 +35,7 @@ func CreateOrder() []Step {
 		{"keyring", nil, joinKeyring},                                 // what it opens later is charged to the new keyring
 		{"new namespaces", nil, unshareNamespaces},                    // the process is in its cgroup, which becomes the root of a cgroup namespace
 		{"fork into namespaces", []string{"linux.timeOffsets"}, fork}, // before proc is mounted, which shows the PID namespace of who mounts it
+		{"session of the child", nil, newChildSession},
 		{"host name", []string{"hostname"}, setHostname},
 		{"domain name", []string{"domainname"}, setDomainname},
 		{"loopback", nil, raiseLoopback},
@@ -46,6 +47,9 @@ func CreateOrder() []Step {
 		{"mounts", []string{"mounts"}, addMounts}, // strictly as listed; proc and sysfs while the old root is visible
 		{"devices", []string{"linux.devices"}, makeDevices},
 		{"device links", nil, linkDevices},
+		// The environment is complete, and the host's paths are still there.
+		{"hooks of the host", []string{"hooks.prestart", "hooks.createRuntime"}, runRuntimeHooks},
+		{"hooks inside", []string{"hooks.createContainer"}, runCreateContainerHooks},
 		{"pivot", nil, enterRoot}, // from here on no path of the host exists in the namespace
 		{"null for standard streams", nil, replaceNull},
 		{"console", []string{"process.terminal", "process.consoleSize"}, openConsole}, // from the container's own devpts
@@ -68,6 +72,10 @@ func CreateOrder() []Step {
 		{"environment", []string{"process.env"}, setEnvironment},
 		{"umask", []string{"process.user.umask"}, setUmask},
 		{"streams' owner", nil, ownStreams},
+		{"execution domain", []string{"linux.personality"}, setPersonality},
+		{"memory policy", []string{"linux.memoryPolicy"}, setMemoryPolicy},
+		{"scheduler", []string{"process.scheduler"}, setScheduler}, // needs CAP_SYS_NICE
+		{"I/O priority", []string{"process.ioPriority"}, setIOPriority},
 		{"limits", []string{"process.rlimits"}, setRlimits},              // raising needs a capability; nothing is opened any more
 		{"bounding set", []string{"process.capabilities"}, dropBounding}, // needs CAP_SETPCAP, so before ids
 		{"enter directory", nil, enterCwd},                               // with all rights; again with the user's
@@ -87,9 +95,10 @@ func CreateOrder() []Step {
 // whole, and nothing of it can be decided later.
 func TailOrder() []Step {
 	return []Step{
-		{"close descriptors", nil, closeAll},                // nothing is opened any more
-		{"report", nil, report},                             // create: tongs may leave
-		{"wait for start", nil, waitFifo},                   // create: `start` writes one byte
+		{"close descriptors", nil, closeAll}, // nothing is opened any more
+		{"report", nil, report},              // create: tongs may leave
+		{"wait for start", nil, waitFifo},    // create: `start` writes one byte
+		{"hooks of the start", []string{"hooks.startContainer"}, queueStartContainerHooks},
 		{"seccomp", []string{"linux.seccomp"}, loadSeccomp}, // last: the filter judges what comes after it
 		{"execute", nil, execute},
 	}

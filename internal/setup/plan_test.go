@@ -3,6 +3,7 @@ package setup
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -216,7 +217,33 @@ func planOf(spec *specs.Spec, options, answers string) (*plan, error) {
 	p := &plan{world: w, kernel: &record.Kernel{Answer: w.answer}}
 	p.env = &Env{Options: Options{ID: "c1", Bundle: "/bundle"}, Spec: spec, Host: side{p, true}, K: side{p, false}, B: &kernel.Batch{},
 		PID: kernel.NewHandle(4321, "container"), Line: kernel.NewHandle(5, "line"), Fifo: kernel.NewHandle(6, "exec.fifo"), Warn: func(string) {}}
+	p.env.Hooks = &Hooks{Report: kernel.NewHandle(7, "report"), Output: kernel.NewHandle(8, "output"),
+		StartInput: kernel.NewHandle(9, "start input"), CreateInput: kernel.NewHandle(10, "create input"),
+		Run: func(field string, h *specs.Hook, st *specs.State) error { return p.hook("run "+field+" "+h.Path, st) },
+		Fill: func(create, start *specs.State) error {
+			return errors.Join(p.hook("fill", create), p.hook("fill", start))
+		},
+		Watch: func(list string, hooks []specs.Hook) error { return p.hook("watch "+list, nil) },
+	}
 	return p, setOptions(p.env, options)
+}
+
+// hook writes down what the owner of a set-up is asked to do; an answer
+// "hook PATH text" lets it fail.
+func (p *plan) hook(what string, st *specs.State) error {
+	p.text.WriteString("# hook: " + what)
+	if st != nil {
+		fmt.Fprintf(&p.text, " %s %d", st.Status, st.Pid)
+	}
+	p.text.WriteString("\n")
+	if words := strings.Fields(what); len(words) > 1 {
+		key := "hook " + words[1]
+		if a, ok := p.world.answers[key]; ok {
+			p.world.used[key] = true
+			return errors.New(a)
+		}
+	}
+	return nil
 }
 
 func setOptions(e *Env, options string) error {

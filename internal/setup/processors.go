@@ -33,18 +33,26 @@ func freeProcessors(e *Env) error {
 	return nil
 }
 
-// Processors is the mask of a list of processors as cpuset(7) has it: "0-3,7".
-func Processors(list string) ([]byte, error) {
-	mask := make([]byte, maxProcessors/8)
-	for part := range strings.SplitSeq(strings.TrimSpace(list), ",") {
-		first, last, isRange := strings.Cut(strings.TrimSpace(part), "-")
+// Processors is the mask of a list of processors.
+func Processors(list string) ([]byte, error) { return bitMask(list, maxProcessors) }
+
+// bitMask is a list as cpuset(7) has it ("0-3,7") as bits from the lowest on, in
+// which spaces around an element and empty elements are allowed.
+func bitMask(list string, size uint64) ([]byte, error) {
+	mask := make([]byte, size/8)
+	for part := range strings.SplitSeq(list, ",") {
+		part = strings.TrimSpace(part)
+		if part == "" {
+			continue
+		}
+		first, last, isRange := strings.Cut(part, "-")
 		if !isRange {
 			last = first
 		}
 		from, err1 := strconv.ParseUint(first, 10, 16)
 		to, err2 := strconv.ParseUint(last, 10, 16)
-		if err1 != nil || err2 != nil || from > to || to >= maxProcessors {
-			return nil, fmt.Errorf("%q is not a list of processors", list)
+		if err1 != nil || err2 != nil || from > to || to >= size {
+			return nil, fmt.Errorf("%q is not a number or range below %d", part, size)
 		}
 		for i := from; i <= to; i++ {
 			mask[i/8] |= 1 << (i % 8)

@@ -98,6 +98,9 @@ func closeAll(e *Env) error {
 	if e.Park {
 		used++
 	}
+	if len(e.hooks().StartContainer) > 0 {
+		used += 3 // Report, Output, StartInput
+	}
 	e.B.For("", "cannot close descriptors")
 	e.B.CloseRange(used, 0)
 	e.B.CloseRange(e.FirstOwn, unix.CLOSE_RANGE_CLOEXEC)

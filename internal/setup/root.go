@@ -12,6 +12,8 @@ import (
 	"tongs/internal/rootfs"
 )
 
+var errRootMoved = errors.New("root.path: the directory is not the one that was opened first")
+
 // openRoot opens root.path as a detached copy of its mount tree: the
 // container's root, whatever happens to the name afterwards (runtime-spec
 // 1.3, config § Root; open_tree(2), 5.2).
@@ -96,6 +98,9 @@ func attachRoot(e *Env) error {
 		return nil // the tree cannot be attached without changing the host: chroot into it as it is
 	}
 	e.B.MountSetattrRoot(unix.AT_RECURSIVE, a)
+	if done, err := attachForHooks(e); done || err != nil {
+		return err
+	}
 	e.B.For("root.path", "cannot attach the root file system")
 	e.B.MoveMountRoot(e.root)
 	return nil

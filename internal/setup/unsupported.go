@@ -11,9 +11,9 @@ import (
 // them: a container without the protection or effect that its configuration
 // asks for must not start.
 func unsupported() []string {
-	return []string{"process.apparmorProfile", "process.selinuxLabel", "process.scheduler", "process.ioPriority",
-		"linux.intelRdt", "linux.personality", "linux.memoryPolicy", "linux.netDevices",
-		"linux.mountLabel", "hooks"}
+	return []string{"process.apparmorProfile", "process.selinuxLabel",
+		"linux.intelRdt", "linux.netDevices",
+		"linux.mountLabel"}
 }
 
 // Ignored lists the fields that need no step, each with the reason.
@@ -21,6 +21,8 @@ func Ignored() map[string]string {
 	return map[string]string{
 		"ociVersion":              "checked when the configuration is read",
 		"annotations":             "kept in the state",
+		"hooks.poststart":         "run when the program has begun",
+		"hooks.poststop":          "run when the container is gone",
 		"process.user.username":   "of Windows",
 		"process.commandLine":     "of Windows",
 		"process.execCPUAffinity": "for exec only",
@@ -42,16 +44,9 @@ func refuseUnsupported(e *Env) error {
 		}
 	}
 	e.refuseProcess(refuse)
-	if h := e.Spec.Hooks; h != nil {
-		//lint:ignore SA1019 configurations of older specifications use it
-		n := len(h.Prestart) + len(h.CreateRuntime) + len(h.CreateContainer) + len(h.StartContainer) + len(h.Poststart) + len(h.Poststop)
-		refuse(n > 0, "hooks")
-	}
 	if l := e.Spec.Linux; l != nil {
 		refuse(seccomp.Notifies(l.Seccomp), "linux.seccomp.listenerPath: an agent for SCMP_ACT_NOTIFY")
 		refuse(l.IntelRdt != nil, "linux.intelRdt")
-		refuse(l.Personality != nil, "linux.personality")
-		refuse(l.MemoryPolicy != nil, "linux.memoryPolicy")
 		refuse(len(l.NetDevices) > 0, "linux.netDevices")
 		refuse(l.MountLabel != "", "linux.mountLabel")
 	}
@@ -79,6 +74,4 @@ func (e *Env) refuseProcess(refuse func(set bool, path string)) {
 	p := e.Spec.Process
 	refuse(p.ApparmorProfile != "", "process.apparmorProfile")
 	refuse(p.SelinuxLabel != "", "process.selinuxLabel")
-	refuse(p.Scheduler != nil, "process.scheduler")
-	refuse(p.IOPriority != nil, "process.ioPriority")
 }

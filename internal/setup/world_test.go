@@ -416,6 +416,9 @@ func (w *world) moveMount(c *kernel.Call) {
 		if to = place.path; place.base != w.base(to) {
 			return
 		}
+		if to == "/bundle/rootfs" { // where the container's names begin, once it is the root
+			to = "/"
+		}
 	}
 	f := w.open[from]
 	if f == nil {

@@ -10,6 +10,27 @@ import (
 // and writing and waits for one byte. Its presence means "created", its absence
 // "started".
 
+// What the container's process tells of the hooks that it executes, and what
+// these write.
+const (
+	HookReport = "hooks.report"
+	HookOutput = "hooks.output"
+)
+
+// MakeHookFIFO makes one of them, for the process in which it is opened only.
+func (d *Dir) MakeHookFIFO(name string) error {
+	if err := d.unlink(name); err != nil { // of a create that was killed
+		return err
+	}
+	if err := unix.Mknodat(d.fd, name, unix.S_IFIFO|0o600, 0); err != nil {
+		return fmt.Errorf("cannot make %q: %v", d.path+"/"+name, err)
+	}
+	return nil
+}
+
+// OpenHookFIFO opens one of them.
+func (d *Dir) OpenHookFIFO(name string, flags int) (int, error) { return d.openFIFO(name, flags) }
+
 // MakeFIFO makes exec.fifo for the container's root, given as ids on the host.
 func (d *Dir) MakeFIFO(uid, gid int) error {
 	path := d.path + "/" + fifoName
@@ -30,17 +51,19 @@ func (d *Dir) MakeFIFO(uid, gid int) error {
 // OpenFIFO opens exec.fifo with the given flags (O_RDWR for the container's
 // process, O_WRONLY|O_NONBLOCK for start, where ENXIO says that nobody waits).
 // The errno is wrapped. The descriptor is close-on-exec.
-func (d *Dir) OpenFIFO(flags int) (int, error) {
+func (d *Dir) OpenFIFO(flags int) (int, error) { return d.openFIFO(fifoName, flags) }
+
+func (d *Dir) openFIFO(name string, flags int) (int, error) {
 	fd, err := retry(func() (int, error) {
-		return unix.Openat(d.fd, fifoName, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		return unix.Openat(d.fd, name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	})
 	if err != nil {
-		return -1, fmt.Errorf("cannot open %q: %w", d.path+"/"+fifoName, err)
+		return -1, fmt.Errorf("cannot open %q: %w", d.path+"/"+name, err)
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO {
 		unix.Close(fd)
-		return -1, fmt.Errorf("cannot use %q: not a FIFO", d.path+"/"+fifoName)
+		return -1, fmt.Errorf("cannot use %q: not a FIFO", d.path+"/"+name)
 	}
 	return fd, nil
 }

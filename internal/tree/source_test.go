@@ -29,6 +29,7 @@ func callers() map[string]string {
 		"cli":              "descriptors that the caller passed",
 		"bundle":           "opens config.json without blocking",
 		"hook":             "host subsystem: executes hooks",
+		"notify":           "host subsystem: the service manager's socket",
 		"resctrl":          "host subsystem: the resctrl file system",
 		"netdev":           "host subsystem: netlink",
 		"lsm":              "host subsystem: labels",

@@ -53,6 +53,7 @@ func TestUserNamespace(t *testing.T) {
 					equalList(t, "uids", r.UIDs, "0", "0", "0", "0")
 					equalList(t, "gids", r.GIDs, "0", "0", "0", "0")
 					equal(t, "pid", r.PID, 1)
+					equal(t, "session", r.Session, 1)
 					equal(t, "capabilities", r.Capabilities["CapEff"], "0000000020000420")
 				}},
 			{name: "user", edits: []linuxtest.Edit{mapped, linuxtest.Inside("/dev/null", "/dev/zero", "/dev/pts", "/tmp"), func(s *specs.Spec) {

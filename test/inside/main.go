@@ -5,7 +5,8 @@
 //go:debug updatemaxprocs=0
 
 // Command inside runs in a container and prints what it finds there as JSON:
-// about its own process, and about each path that it is given. It is built
+// about its own process, and about each path that it is given. With --notify it
+// sends datagrams to a service manager instead, and waits. It is built
 // without cgo and needs no library in the container.
 package main
 
@@ -26,6 +27,10 @@ import (
 func main() {
 	// First: every file that is opened from here on would be in the list.
 	fds := descriptors()
+	if len(os.Args) > 1 && os.Args[1] == "--notify" {
+		notify(os.Args[2:])
+		return
+	}
 	r := &report.Report{Descriptors: fds}
 	process(r)
 	system(r)
@@ -44,6 +49,29 @@ func main() {
 		fmt.Fprintln(os.Stderr, "inside:", err)
 		os.Exit(1)
 	}
+}
+
+// notify sends each text to the socket of NOTIFY_SOCKET, with a descriptor
+// beside it, and waits for ever; after the text "exit" it ends.
+func notify(texts []string) {
+	fail := func(err error) {
+		fmt.Fprintln(os.Stderr, "inside:", err)
+		os.Exit(1)
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		fail(err)
+	}
+	for _, text := range texts {
+		if text == "exit" {
+			return
+		}
+		if err := unix.Sendmsg(fd, []byte(text), unix.UnixRights(0), &unix.SockaddrUnix{Name: os.Getenv("NOTIFY_SOCKET")}, 0); err != nil {
+			fail(err)
+		}
+	}
+	_ = unix.Pause()
+	select {}
 }
 
 // descriptors reads /proc/self/fd without package os, whose poller has
@@ -120,6 +148,7 @@ func process(r *report.Report) {
 	}
 	r.Cgroup = lines("/proc/self/cgroup")
 	terminal(r)
+	policies(r)
 }
 
 func terminal(r *report.Report) {

@@ -68,6 +68,26 @@ func TestConsoleSocket(t *testing.T) {
 	h.Must("delete", id)
 }
 
+// The process leads a session also where it is the child of the one that tongs
+// has started: else it could not have a controlling terminal.
+func TestConsoleSocketInUserNamespace(t *testing.T) {
+	h := linuxtest.One(t)
+	socket := h.Listen("console")
+	ids := []specs.LinuxIDMapping{{ContainerID: 0, HostID: 100000, Size: 65536}}
+	id := h.ID("a")
+	h.Must("create", "--console-socket", socket.Path, "--bundle", h.Bundle(linuxtest.Terminal, linuxtest.Inside(), linuxtest.Namespace(specs.UserNamespace, ""),
+		func(s *specs.Spec) { s.Linux.UIDMappings, s.Linux.GIDMappings = ids, ids }), id)
+	_, master := socket.Receive()
+	defer master.Close()
+	h.Must("start", id)
+	out := strings.ReplaceAll(readUntil(t, master, ""), "\r\n", "\n")
+	if r := h.Look(out); r.Terminal != "136:0" || r.Session != 1 {
+		t.Errorf("controlling terminal %q, session %d", r.Terminal, r.Session)
+	}
+	h.WaitFor(id, "stopped")
+	h.Must("delete", id)
+}
+
 func TestPidfdSocket(t *testing.T) {
 	h := linuxtest.One(t)
 	socket := h.Listen("pidfd")
@@ -127,6 +147,53 @@ func TestForegroundTerminal(t *testing.T) {
 	after, err := unix.IoctlGetTermios(int(side.Fd()), unix.TCGETS)
 	if err != nil || *after != *before {
 		t.Errorf("the terminal's modes are not restored: %+v, were %+v (%v)", after, before, err)
+	}
+}
+
+// However the container ends, the caller's terminal is as it was.
+func TestForegroundTerminalIsRestored(t *testing.T) {
+	h := linuxtest.One(t)
+	for name, end := range map[string]struct {
+		script string
+		kill   bool
+		status int
+	}{
+		"killed from outside":  {"stty raw -echo; echo ready; exec sleep 1000", true, 137},
+		"killed by itself":     {"stty -icanon; echo ready; kill -KILL $$; exec sleep 0", false, 0}, // the first of its namespace cannot
+		"streams are closed":   {"echo ready; exec sleep 0.2 <&- >&- 2>&-", false, 0},
+		"cannot be executed":   {"", false, 1},
+		"hangs up the session": {"trap '' HUP; echo ready; exit 3", false, 3},
+	} {
+		h.Sub(t, name, func(t *testing.T, h *linuxtest.Host) {
+			master, side := h.Terminal()
+			before, err := unix.IoctlGetTermios(int(side.Fd()), unix.TCGETS)
+			if err != nil {
+				t.Fatal(err)
+			}
+			args := linuxtest.Shell(end.script)
+			if end.script == "" {
+				args = linuxtest.Args("/etc/passwd")
+			}
+			run := h.Start(linuxtest.Command{Args: []string{"run", "--bundle", h.Bundle(linuxtest.Terminal, args), h.ID("a")},
+				Stdin: side, Out: side, Session: true})
+			if end.script != "" {
+				readUntil(t, master, "ready")
+			}
+			if end.kill {
+				raw, err := unix.IoctlGetTermios(int(side.Fd()), unix.TCGETS)
+				if err != nil || raw.Lflag&(unix.ICANON|unix.ECHO|unix.ISIG) != 0 {
+					t.Errorf("the caller's terminal is not raw meanwhile: %+v, %v", raw, err)
+				}
+				h.Must("kill", h.ID("a"), "KILL")
+			}
+			if r := run.Wait(); r.Status != end.status {
+				t.Errorf("status %d, want %d", r.Status, end.status)
+			}
+			after, err := unix.IoctlGetTermios(int(side.Fd()), unix.TCGETS)
+			if err != nil || *after != *before {
+				t.Errorf("the terminal's modes are not restored: %+v, were %+v (%v)", after, before, err)
+			}
+		})
 	}
 }
 

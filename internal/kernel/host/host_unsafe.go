@@ -24,6 +24,9 @@ type Kernel struct{}
 func (Kernel) Run(b *kernel.Batch) error {
 	for i := range b.Calls {
 		c := &b.Calls[i]
+		if c.Skip > 0 {
+			return fmt.Errorf("%s: %s: %s would fork this process", c.Field, c.Want, c)
+		}
 		n, e := execute(b, c)
 		if e != 0 {
 			if !c.Tolerates(e) {

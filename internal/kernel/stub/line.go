@@ -13,7 +13,6 @@ import (
 // file in its place. Nothing here blocks longer than the timeout, whatever the
 // other side does with the line: no call waits, poll does.
 func (s *Stub) round(b *kernel.Batch) (gone bool, err error) {
-	end := time.Now().Add(s.timeout)
 	switch err := s.release(); err {
 	case nil:
 	case unix.EPIPE, unix.ECONNRESET:
@@ -22,6 +21,7 @@ func (s *Stub) round(b *kernel.Batch) (gone bool, err error) {
 		return false, fmt.Errorf("cannot be given work: %w", err)
 	}
 	b.Overlap()
+	end := time.Now().Add(s.timeout) // what tongs itself does meanwhile has its own bounds
 	for s.owed++; s.owed > 0; s.owed-- {
 		if gone, err = s.wait(end); gone || err != nil {
 			break

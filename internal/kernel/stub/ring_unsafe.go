@@ -32,8 +32,9 @@ var errTooLarge = errors.New("a call's arguments are larger than the shared memo
 
 type ring struct {
 	mem   []byte
-	n     int // records written
-	arena int // next free byte
+	n     int                 // records written
+	arena int                 // next free byte
+	both  map[*kernel.Mem]int // where memory lies that several calls use
 }
 
 func newRing(fd int) (*ring, error) {
@@ -59,7 +60,7 @@ func (r *ring) word(off int) *uint64 {
 
 // reset forgets all records from index n on and all of the arena.
 func (r *ring) reset(n int) {
-	r.n, r.arena = n, arenaOff
+	r.n, r.arena, r.both = n, arenaOff, nil
 }
 
 // raw writes a record. Its number is stored last, and plus one: a record
@@ -123,12 +124,16 @@ func (r *ring) call(b *kernel.Batch, c *kernel.Call, base, first int) error {
 	if c.ZeroFatal {
 		flags |= code.FlagZeroFatal
 	}
+	flags |= uint64(c.Skip) << code.SkipShift
 	r.raw(c.Nr, flags, args[:]...)
 	return nil
 }
 
 // memory copies m into the arena and returns its address in the stub.
 func (r *ring) memory(m *kernel.Mem) (uint64, error) {
+	if off, ok := r.both[m]; ok {
+		return code.Base + uint64(off), nil
+	}
 	off := (r.arena + 7) &^ 7
 	if off+len(m.Bytes) > len(r.mem) {
 		return 0, errTooLarge
@@ -138,6 +143,12 @@ func (r *ring) memory(m *kernel.Mem) (uint64, error) {
 		copy(r.mem[off:], m.Bytes)
 	}
 	m.At(off)
+	if m.Both {
+		if r.both == nil {
+			r.both = make(map[*kernel.Mem]int)
+		}
+		r.both[m] = off
+	}
 	for _, p := range m.Refs {
 		address, err := r.memory(p.To)
 		if err != nil {

@@ -57,20 +57,32 @@ func (s *Stub) usable() error {
 func (s *Stub) write(b *kernel.Batch, first int) (int, error) {
 	s.ring.reset(firstRecord)
 	for i := first; i < len(b.Calls); i++ {
-		if s.ring.n >= maxRecords-1 { // one is left for the end
-			return i, nil
+		var err error
+		if s.ring.n < maxRecords-1 { // one is left for the end
+			err = s.ring.call(b, &b.Calls[i], firstRecord, first)
 		}
-		arena := s.ring.arena
-		if err := s.ring.call(b, &b.Calls[i], firstRecord, first); err != nil {
-			if i == first {
-				c := &b.Calls[i]
-				return 0, tooLarge(c)
-			}
-			s.ring.arena = arena
-			return i, nil
+		if err == nil && s.ring.n == firstRecord+i-first+1 {
+			continue
 		}
+		fits := wholeChildren(b.Calls[first:i]) + first
+		if fits == first {
+			return 0, tooLarge(&b.Calls[i])
+		}
+		s.ring.n = firstRecord + fits - first
+		return fits, nil
 	}
 	return len(b.Calls), nil
+}
+
+// wholeChildren is how many of the calls can be executed without the ones behind
+// them: a child cannot go on in another part of the batch.
+func wholeChildren(calls []kernel.Call) int {
+	for i := range calls {
+		if i+calls[i].Skip >= len(calls) {
+			return i
+		}
+	}
+	return len(calls)
 }
 
 // tooLarge is the error of a call that does not fit into the shared memory.
@@ -86,9 +98,15 @@ func tooLarge(c *kernel.Call) error {
 
 // collect takes the results of the calls from first up to next.
 func (s *Stub) collect(b *kernel.Batch, first, next int, gone bool) error {
+	child := first // the end of what only a child has executed
 	for i := first; i < next; i++ {
 		c := &b.Calls[i]
 		n := s.ring.result(firstRecord + i - first)
+		if c.Skip > 0 && n > 0 {
+			child = i + c.Skip + 1
+		} else if i < child {
+			continue // its results are the child's own
+		}
 		if n == unset {
 			if gone {
 				return s.ended(s.at(b, first, next))
@@ -183,8 +201,12 @@ func (s *Stub) betrayed(at *kernel.LostError, how string) error {
 // at names the call that the stub was executing.
 func (s *Stub) at(b *kernel.Batch, first, next int) *kernel.LostError {
 	for i := first; i < next; i++ {
-		if s.ring.result(firstRecord+i-first) == unset {
+		n := s.ring.result(firstRecord + i - first)
+		if n == unset {
 			return lostAt(&b.Calls[i])
+		}
+		if n > 0 {
+			i += b.Calls[i].Skip
 		}
 	}
 	return &kernel.LostError{}
@@ -242,9 +264,13 @@ func (s *Stub) last(b *kernel.Batch) (gone bool, err error) {
 // verdict says whether the last calls ended in a program that runs. Success
 // is a call without return that was begun, the one before it having worked.
 func (s *Stub) verdict(b *kernel.Batch) error {
-	for i := range b.Calls {
+	for i := 0; i < len(b.Calls); i++ {
 		c := &b.Calls[i]
 		n := s.ring.result(firstRecord + i)
+		if n > 0 && c.Skip > 0 {
+			i += c.Skip
+			continue
+		}
 		if e := errno(n); e != 0 && (c.NoReturn || !c.Tolerates(e)) {
 			return kernel.Failed(c, e)
 		}

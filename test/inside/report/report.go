@@ -18,6 +18,10 @@ type Report struct {
 	OOMScoreAdj         string
 	Limits              map[string]string // proc_pid_limits(5): name to "soft hard"
 	Affinity            string            // CPUs
+	Scheduler           string            // sched_getattr(2): "policy flags nice priority runtime deadline period"
+	IOPriority          string            // "class priority"
+	Personality         string            // hexadecimal
+	MemoryPolicy        string            // get_mempolicy(2): "mode nodes", both hexadecimal
 	Cwd                 string
 	Args, Env           []string
 	Descriptors         map[string]string // number to target

@@ -14,7 +14,8 @@
 //	       r.result = system call r.number-1
 //	       negative: exit, unless FlagAllow
 //	       zero:     exit if FlagZeroFatal
-//	       positive: exit if FlagExitPositive
+//	       positive: exit if FlagExitPositive, else leave out as many of the
+//	                 next records as the flags say
 //	       if FlagJump: go to start
 //	       r = next record; go to next
 //
@@ -40,6 +41,10 @@ const (
 	FlagZeroFatal    = 1 << 7 // a result of zero ends the stub
 	FlagExitPositive = 1 << 8 // a positive result ends the stub
 	FlagJump         = 1 << 9 // continue with the first record
+
+	// SkipShift is where the number of records is that a positive result leaves
+	// out: those that only the child of a fork executes.
+	SkipShift = 16
 )
 
 // ExitStatus is the stub's exit status when the loop ends by itself.

@@ -71,6 +71,10 @@ call:
 	JEQ   zero
 	BTL   $8, R12            // FlagExitPositive
 	JCS   die
+	MOVQ  R12, AX
+	SHRQ  $16, AX            // SkipShift
+	IMULQ $72, AX
+	ADDQ  AX, BX
 
 step:
 	ADDQ $72, BX

@@ -63,6 +63,10 @@ call:
 	TBNZ $63, R0, negative
 	CBZ  R0, zero
 	TBNZ $8, R20, die        // FlagExitPositive
+	LSR  $16, R20, R0        // SkipShift
+	MOVD $72, R1
+	MUL  R1, R0, R0
+	ADD  R0, R19, R19
 
 step:
 	ADD  $72, R19, R19

@@ -116,6 +116,13 @@ func (m *model) run(limit int) (status int, err error) {
 		case flags&FlagJump != 0:
 			r = 0
 		default:
+			if skip := flags >> SkipShift; result > 0 && skip > 0 {
+				if skip > maxRecord {
+					return 0, unsure{"a skip out of the program"}
+				}
+				m.seen[deed{flag: 1 << SkipShift, sign: 1}]++
+				r += skip * RecordSize
+			}
 			r += RecordSize
 		}
 	}

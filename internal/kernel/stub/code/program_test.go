@@ -71,6 +71,9 @@ func (g *generator) record(off, i int) {
 	if g.chance(10) {
 		flags &= 1<<6 - 1
 	}
+	if g.chance(15) {
+		flags |= g.pick(1, 2, 5) << SkipShift
+	}
 	g.put(off+FlagsOff, flags)
 	g.put(off, g.nr[op]+1)
 }
