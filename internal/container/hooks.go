@@ -126,21 +126,25 @@ func (c *creation) giveHooks(files, inherited []kernel.Handle) (rest []kernel.Ha
 	return inherited[len(files):]
 }
 
-// watchStart follows the hooks of startContainer in a container that this
-// process has not created.
-func watchStart(d *state.Dir, p *state.Process, hooks []specs.Hook) error {
+// openWatcher opens what is needed to follow the hooks of startContainer in a
+// container that this process has not created. It comes before they may run:
+// what is written to a FIFO that nobody has open is lost.
+func openWatcher(d *state.Dir, p *state.Process) (*hook.Watcher, error) {
 	report, err := d.OpenHookFIFO(state.HookReport, unix.O_RDWR|unix.O_NONBLOCK)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer unix.Close(report)
 	output, err := d.OpenHookFIFO(state.HookOutput, unix.O_RDWR|unix.O_NONBLOCK)
 	if err != nil {
-		return err
+		unix.Close(report)
+		return nil, err
 	}
-	defer unix.Close(output)
-	w := hook.Watcher{Report: report, Output: output, PidFD: p.FD()}
-	return w.Watch("hooks.startContainer", hooks)
+	return &hook.Watcher{Report: report, Output: output, PidFD: p.FD()}, nil
+}
+
+func closeWatcher(w *hook.Watcher) {
+	unix.Close(w.Report)
+	unix.Close(w.Output)
 }
 
 // hooksOf are the hooks that the bundle's configuration has now, if the state

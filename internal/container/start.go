@@ -8,6 +8,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"tongs/internal/hook"
 	"tongs/internal/state"
 )
 
@@ -114,6 +115,13 @@ func release(d *state.Dir, st *state.State, p *state.Process, hooks []specs.Hook
 		return err
 	}
 	defer unix.Close(fd)
+	var w *hook.Watcher
+	if len(hooks) > 0 {
+		if w, err = openWatcher(d, p); err != nil {
+			return err
+		}
+		defer closeWatcher(w)
+	}
 	if _, err := unix.Write(fd, []byte{0}); err != nil {
 		if err == unix.EPIPE { // ended since we opened it
 			return errStartStopped
@@ -123,8 +131,8 @@ func release(d *state.Dir, st *state.State, p *state.Process, hooks []specs.Hook
 	if err := d.RemoveFIFO(); err != nil {
 		return err
 	}
-	if len(hooks) > 0 {
-		if err := watchStart(d, p, hooks); err != nil {
+	if w != nil {
+		if err := w.Watch("hooks.startContainer", hooks); err != nil {
 			killFailed(st, func(string) {})
 			return err
 		}

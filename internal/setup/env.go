@@ -74,6 +74,7 @@ type Env struct {
 	stdioNull [3]bool                  // descriptor i is the host's /dev/null
 	stdioOwn  [3]bool                  // descriptor i is to be given to the container's user
 
+	label    string   // linux.mountLabel, if SELinux is enabled
 	mounts   []*mount // the plan of spec.mounts
 	late     []late   // mounts that become read-only once they are filled
 	proc     kernel.Handle

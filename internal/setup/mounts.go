@@ -205,6 +205,10 @@ func (e *Env) build(m *mount) error {
 	for _, o := range m.opt.super {
 		fs.Option(o)
 	}
+	if o := e.labelOption(m); o != "" {
+		e.B.For("linux.mountLabel", "cannot label "+m.fstype)
+		fs.Option(o)
+	}
 	e.B.For(m.field+m.blame(), "cannot make the file system "+m.fstype+" for "+m.path)
 	fs.Create()
 	set := m.opt.set | m.opt.recSet
@@ -214,6 +218,7 @@ func (e *Env) build(m *mount) error {
 	}
 	e.B.For(m.field+".type", "cannot mount the file system "+m.fstype+" for "+m.path)
 	m.h = fs.Mount(set, m.path)
+	e.labelRoot(m)
 	return nil
 }
 

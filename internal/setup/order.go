@@ -13,6 +13,7 @@ func HostOrder() []Step {
 		{"cgroup directories", nil, (*Env).openCgroups},
 		{"devices of the host", nil, openDevices},
 		{"null device", nil, openNull},
+		{"mount label", []string{"linux.mountLabel"}, lookForSELinux},
 		{"kernel's memory image", nil, lookForKcore},
 		{"namespaces to join", []string{"linux.namespaces"}, openNamespaces},
 		// Sources are the host's: opened before the container's namespaces

@@ -12,8 +12,7 @@ import (
 // asks for must not start.
 func unsupported() []string {
 	return []string{"process.apparmorProfile", "process.selinuxLabel",
-		"linux.intelRdt", "linux.netDevices",
-		"linux.mountLabel"}
+		"linux.intelRdt", "linux.netDevices"}
 }
 
 // Ignored lists the fields that need no step, each with the reason.
@@ -48,7 +47,6 @@ func refuseUnsupported(e *Env) error {
 		refuse(seccomp.Notifies(l.Seccomp), "linux.seccomp.listenerPath: an agent for SCMP_ACT_NOTIFY")
 		refuse(l.IntelRdt != nil, "linux.intelRdt")
 		refuse(len(l.NetDevices) > 0, "linux.netDevices")
-		refuse(l.MountLabel != "", "linux.mountLabel")
 	}
 	for _, m := range e.plan() {
 		if m.idmapped() && !m.opt.bind {

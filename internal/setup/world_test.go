@@ -107,7 +107,7 @@ func parseFile(words []string) (file, error) {
 
 func magic(fstype string) int64 {
 	return map[string]int64{"proc": unix.PROC_SUPER_MAGIC, "sysfs": unix.SYSFS_MAGIC, "tmpfs": unix.TMPFS_MAGIC,
-		"devpts": unix.DEVPTS_SUPER_MAGIC, "cgroup2": unix.CGROUP2_SUPER_MAGIC, "nsfs": unix.NSFS_MAGIC}[fstype]
+		"devpts": unix.DEVPTS_SUPER_MAGIC, "cgroup2": unix.CGROUP2_SUPER_MAGIC, "nsfs": unix.NSFS_MAGIC, "selinuxfs": unix.SELINUX_MAGIC}[fstype]
 }
 
 // unused lists lines for calls that did not come: a mistake in the file.

@@ -57,6 +57,12 @@ func TestCommandsInStates(t *testing.T) {
 		for _, state := range states() {
 			for _, command := range commands() {
 				got, want := ask(t, h, command, state), ask(t, runc, command, state)
+				for range 3 { // 1.1.5 sometimes removes a cgroup before its processes have gone
+					if !strings.Contains(want.text, "device or resource busy") {
+						break
+					}
+					want = ask(t, runc, command, state)
+				}
 				name := command + " in " + state
 				if d, ok := differences()[name]; ok {
 					seen++
