@@ -62,7 +62,6 @@ type creation struct {
 // anything else is made; whatever fails leaves nothing behind.
 func Create(store *state.Store, o CreateOptions) (*Init, error) {
 	calmMonitor()
-	calmCollector()
 	c := &creation{o: o, fifo: -1, leave: stay()}
 	defer c.leave()
 	if err := state.ValidID(o.ID); err != nil {
@@ -89,6 +88,9 @@ func Create(store *state.Store, o CreateOptions) (*Init, error) {
 func (c *creation) prepare() (err error) {
 	if c.b, err = bundle.Load(cmp.Or(c.o.BundleDir, ".")); err != nil {
 		return err
+	}
+	if len(c.b.Raw) > largeConfig {
+		calmCollector()
 	}
 	for _, w := range c.b.Warnings {
 		c.o.Warn(w)

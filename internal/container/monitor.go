@@ -30,8 +30,13 @@ func calmMonitor() {
 	_, _ = unix.Write(fd, []byte("2000000")) // it is slower without, and nothing else
 }
 
+// largeConfig is a size of config.json, in bytes, below which the heap stays too
+// small to be collected.
+const largeConfig = 64 << 10
+
 // calmCollector lets the heap grow to 64 MiB before it is collected: a command
 // ends soon, and with a thousand mounts it would spend half of its time on that.
+// It stops the world twice, so a usual container is better off without.
 func calmCollector() {
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(64 << 20)
