@@ -42,7 +42,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		createCommand(), runCommand(), startCommand(), execCommand(), stateCommand(), killCommand(),
-		deleteCommand(), listCommand(), psCommand(), pauseCommand(), resumeCommand(), updateCommand(), specCommand(),
+		deleteCommand(), listCommand(), psCommand(), pauseCommand(), resumeCommand(), updateCommand(), featuresCommand(), specCommand(),
 	}
 }
 

@@ -59,7 +59,7 @@ func (o *mountOptions) word(s string) bool {
 		o.idmap = true
 	case "ridmap":
 		o.ridmap = true
-	case "", "defaults", "remount", "async", "norelatime", "nostrictatime", "silent", "loud", "nomand", "nolazytime", "iversion", "noiversion":
+	case "", "defaults", "remount", "async", "norelatime", "rnorelatime", "nostrictatime", "rnostrictatime", "silent", "loud", "nomand", "nolazytime", "iversion", "noiversion":
 		// The state that a new mount is in, or nothing at all: norelatime
 		// and nostrictatime only take back what was not asked for; silent and
 		// iversion do not exist for fsconfig(2), whose messages are always
