@@ -218,23 +218,6 @@ func (c *creation) limit() error {
 	return nil
 }
 
-// lend runs f with a stub that ends with it, in no namespace and no cgroup of
-// the container's.
-func (c *creation) lend(f func(kernel.Kernel, kernel.Handle) (kernel.Handle, error)) (kernel.Handle, error) {
-	s, err := stub.Start(stub.Config{CgroupFD: -1, Stdio: [3]int{0, 1, 2}, ImageDirs: c.imageDirs()})
-	if err != nil {
-		return kernel.Handle{}, err
-	}
-	defer s.Close()
-	defer s.Kill()
-	return f(s, kernel.NewHandle(int64(s.PID), "helper"))
-}
-
-// imageDirs is where the stub's executable may lie.
-func (c *creation) imageDirs() []string {
-	return []string{c.dir.Path(), "/tmp", "/var/tmp", "/dev/shm"}
-}
-
 func (c *creation) onFailure(f func()) { c.undo = append(c.undo, f) }
 
 // start starts the container's process in its PID namespace and its cgroup. It
@@ -267,6 +250,7 @@ func (c *creation) start() error {
 	if err := c.group.Join(c.stub.PID); err != nil {
 		return err
 	}
+	c.env.B.Hoard = c.mayHoard()
 	list := c.stub.Inherited()
 	if c.o.Park {
 		c.env.Fifo, list = list[0], list[1:]

@@ -53,6 +53,10 @@ func resolveFlags(n uint64) string {
 
 // Close adds close(2).
 func (b *Batch) Close(h Handle) *Batch {
+	if b.Hoard {
+		b.omitted = true
+		return b
+	}
 	b.add("close", unix.SYS_CLOSE, ref(h))
 	return b
 }
