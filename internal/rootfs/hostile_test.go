@@ -104,7 +104,10 @@ func identify(t testing.TB, fd int) file {
 func (tr *tree) kernelOpen(p string) (file, error) {
 	how := &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
 	fd, err := unix.Openat2(tr.fd, p, how)
-	for err == unix.EAGAIN { // another process has renamed something
+	// EAGAIN: another process has renamed something. ELOOP is the truth, or the
+	// same: an attempt that the kernel gave up and began anew has counted the
+	// links already.
+	for try := 0; err == unix.EAGAIN || err == unix.ELOOP && try < 64; try++ {
 		fd, err = unix.Openat2(tr.fd, p, how)
 	}
 	if err != nil {

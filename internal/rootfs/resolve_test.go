@@ -246,8 +246,8 @@ func (tr *tree) compare(model *node, p string) {
 
 func (tr *tree) comparePlace(how, p string, pl *rootfs.Place, want *node, e unix.Errno) {
 	tr.t.Helper()
-	if pl.Errno() == unix.EAGAIN {
-		return // others rename all the time: the kernel cannot tell
+	if pl.Errno() == unix.EAGAIN || pl.Errno() == unix.ELOOP && e == 0 && strings.HasPrefix(p, "l") {
+		return // others rename all the time: the kernel cannot tell, or counts the links of a chain twice
 	}
 	if pl.Errno() != e {
 		tr.t.Errorf("%s(%q): got %v, the model %v", how, p, pl.Errno(), e)
