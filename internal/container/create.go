@@ -13,7 +13,6 @@ import (
 
 	"tongs/internal/bundle"
 	"tongs/internal/cgroup"
-	"tongs/internal/console"
 	"tongs/internal/kernel"
 	"tongs/internal/kernel/host"
 	"tongs/internal/kernel/stub"
@@ -98,7 +97,7 @@ func (c *creation) prepare() (err error) {
 	if err := bundle.Check(c.b.Spec); err != nil {
 		return err
 	}
-	if err := c.checkOptions(); err != nil {
+	if err := c.handover().check(); err != nil {
 		return err
 	}
 	rootless := c.o.Rootless == "true" || c.o.Rootless != "false" && os.Geteuid() != 0
@@ -118,33 +117,9 @@ func (c *creation) prepare() (err error) {
 	return nil
 }
 
-// checkOptions refuses combinations that cannot work. The first two texts are
-// runc's, which callers know.
-func (c *creation) checkOptions() error {
-	terminal := c.b.Spec.Process.Terminal
-	switch {
-	case terminal && c.o.Detach && c.o.ConsoleSocket == "":
-		return errors.New("cannot allocate tty if tongs will detach without setting console socket")
-	case (!terminal || !c.o.Detach) && c.o.ConsoleSocket != "":
-		return errors.New("cannot use console socket if tongs will not detach or allocate tty")
-	case c.o.PreserveFDs < 0:
-		return fmt.Errorf("--preserve-fds: %d is negative", c.o.PreserveFDs)
-	}
-	for fd := 3; fd < 3+c.o.ListenFDs; fd++ {
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
-			return fmt.Errorf("LISTEN_FDS: descriptor %d (of %d) is not open", fd, c.o.ListenFDs)
-		}
-	}
-	base := 3 + c.o.ListenFDs
-	for fd := base; fd < base+c.o.PreserveFDs; fd++ {
-		// What this program opened itself is close-on-exec; what the caller
-		// passed is not.
-		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
-		if err != nil || flags&unix.FD_CLOEXEC != 0 {
-			return fmt.Errorf("--preserve-fds: please check that the preserved-fd %d (of %d) is present", fd-base, c.o.PreserveFDs)
-		}
-	}
-	return nil
+func (c *creation) handover() *handover {
+	return &handover{terminal: c.b.Spec.Process.Terminal, detach: c.o.Detach, consoleSocket: c.o.ConsoleSocket, pidfdSocket: c.o.PidfdSocket,
+		pidfdName: "standard", pidFile: c.o.PidFile, listenFDs: c.o.ListenFDs, preserveFDs: c.o.PreserveFDs}
 }
 
 // hierarchies is what a v1 cgroup mount shows.
@@ -242,7 +217,7 @@ func (c *creation) start() error {
 	}
 	inherit = append(append(inherit, hookFiles...), c.env.Inherit()...)
 	c.stub, err = stub.Start(stub.Config{Namespaces: c.env.CloneFlags(), CgroupFD: cgroupFD, Stdio: [3]int{0, 1, 2},
-		Preserve: c.env.PreserveFDs, Inherit: inherit, ImageDirs: c.imageDirs()})
+		Preserve: c.env.PreserveFDs, Inherit: inherit, ImageDirs: imageDirs(c.dir)})
 	if err != nil {
 		return err
 	}
@@ -293,71 +268,14 @@ func (c *creation) finish() error {
 			return err
 		}
 	}
-	if err := c.passConsole(); err != nil {
+	var err error
+	if c.init.Console, err = c.handover().give(c.stub, c.onFailure); err != nil {
 		return err
-	}
-	if c.o.PidfdSocket != "" {
-		if err := console.SendFD(c.o.PidfdSocket, "standard", c.stub.PidFD); err != nil {
-			return fmt.Errorf("--pidfd-socket: %w", err)
-		}
-	}
-	if c.o.PidFile != "" {
-		if err := writePidFile(c.o.PidFile, c.stub.PID); err != nil {
-			return err
-		}
-		c.onFailure(func() { os.Remove(c.o.PidFile) })
 	}
 	if err := c.init.queueTail(); err != nil || !c.o.Park {
 		return err
 	}
 	return c.stub.Park(c.init.tail)
-}
-
-// passConsole takes the terminal's master and sends it on, or keeps it for
-// the foreground.
-func (c *creation) passConsole() error {
-	if !c.b.Spec.Process.Terminal {
-		return nil
-	}
-	fd := c.stub.TakeFD()
-	if fd < 0 {
-		return errors.New("process.terminal: the terminal was not received")
-	}
-	master := os.NewFile(uintptr(fd), "/dev/ptmx")
-	if c.o.ConsoleSocket == "" {
-		c.init.Console = master
-		c.onFailure(func() { master.Close() })
-		return nil
-	}
-	defer master.Close()
-	if err := console.Send(c.o.ConsoleSocket, "/dev/pts/0", master); err != nil {
-		return fmt.Errorf("--console-socket: %w", err)
-	}
-	return nil
-}
-
-// writePidFile writes the number without a newline, to a name beside the
-// file first: a reader sees all of it or no file. A left-over of that name is
-// an error, as with runc.
-func writePidFile(path string, pid int) error {
-	dir, name := filepath.Split(path)
-	temp := filepath.Join(dir, "."+name)
-	f, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL|os.O_SYNC, 0o666)
-	if err != nil {
-		return fmt.Errorf("--pid-file: cannot create: %v", err)
-	}
-	_, err = fmt.Fprintf(f, "%d", pid)
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(temp, path)
-	}
-	if err != nil {
-		os.Remove(temp)
-		return fmt.Errorf("--pid-file: cannot write: %v", err)
-	}
-	return nil
 }
 
 // namespaceName is runc's name of a namespace type in the state.

@@ -115,10 +115,6 @@ func (x *execution) prepare(store *state.Store) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := (&creation{b: &bundle.Bundle{Spec: spec}, o: CreateOptions{
-		Detach: x.o.Detach, ConsoleSocket: x.o.ConsoleSocket, PreserveFDs: x.o.PreserveFDs}}).checkOptions(); err != nil {
-		return err
-	}
 	if x.group, err = cgroup.Load(st.CgroupPaths, false); err != nil {
 		return err
 	}
@@ -128,6 +124,9 @@ func (x *execution) prepare(store *state.Store) (err error) {
 	}
 	x.env = &setup.Env{Options: setup.Options{ID: x.o.ID, Bundle: st.Tongs.Bundle, PreserveFDs: x.o.PreserveFDs}, Spec: spec,
 		Host: host.Kernel{}, K: host.Kernel{}, B: &kernel.Batch{Expect: 64}, Warn: x.o.Warn, Joined: joined, CgroupV2: x.group.Unified()}
+	if err := x.handover().check(); err != nil {
+		return err
+	}
 	if joined.Namespaces&unix.CLONE_NEWNS == 0 {
 		return x.openRoot()
 	}
@@ -228,19 +227,9 @@ func (x *execution) create() error {
 	if err := x.env.Do(setup.ExecOrder()); err != nil {
 		return err
 	}
-	if err := x.passConsole(); err != nil {
+	var err error
+	if x.console, err = x.handover().give(x.stub, x.onFailure); err != nil {
 		return err
-	}
-	if x.o.PidfdSocket != "" {
-		if err := console.SendFD(x.o.PidfdSocket, "setns", x.stub.PidFD); err != nil {
-			return fmt.Errorf("--pidfd-socket: %w", err)
-		}
-	}
-	if x.o.PidFile != "" {
-		if err := writePidFile(x.o.PidFile, x.stub.PID); err != nil {
-			return err
-		}
-		x.onFailure(func() { os.Remove(x.o.PidFile) })
 	}
 	x.env.B = &kernel.Batch{}
 	if err := x.env.Queue(setup.TailOrder()); err != nil {
@@ -281,7 +270,7 @@ func (x *execution) startIn(g *cgroup.Group) (err error) {
 	}
 	defer g.Close()
 	config := stub.Config{CgroupFD: fd, Stdio: [3]int{0, 1, 2}, Preserve: x.o.PreserveFDs, Inherit: x.env.Inherit(),
-		ImageDirs: []string{x.dir.Path(), "/tmp", "/var/tmp", "/dev/shm"}}
+		ImageDirs: imageDirs(x.dir)}
 	if x.o.IgnorePaused { // it goes on when the container does
 		config.Timeout = 24 * time.Hour
 	}
@@ -318,11 +307,9 @@ func (x *execution) setInitialAffinity() error {
 	return nil
 }
 
-func (x *execution) passConsole() error {
-	c := &creation{b: &bundle.Bundle{Spec: x.env.Spec}, stub: x.stub, init: &Init{}, o: CreateOptions{ConsoleSocket: x.o.ConsoleSocket}}
-	err := c.passConsole()
-	x.console = c.init.Console
-	return err
+func (x *execution) handover() *handover {
+	return &handover{terminal: x.env.Spec.Process.Terminal, detach: x.o.Detach, consoleSocket: x.o.ConsoleSocket, pidfdSocket: x.o.PidfdSocket,
+		pidfdName: "setns", pidFile: x.o.PidFile, preserveFDs: x.o.PreserveFDs}
 }
 
 // wait is the proxy of the process in the foreground.

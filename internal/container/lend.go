@@ -3,12 +3,13 @@ package container
 import (
 	"tongs/internal/kernel"
 	"tongs/internal/kernel/stub"
+	"tongs/internal/state"
 )
 
 // lend runs f with a stub that ends with it, in no namespace and no cgroup of
 // the container's.
 func (c *creation) lend(f func(kernel.Kernel, kernel.Handle) (kernel.Handle, error)) (kernel.Handle, error) {
-	s, err := stub.Start(stub.Config{CgroupFD: -1, Stdio: [3]int{0, 1, 2}, ImageDirs: c.imageDirs()})
+	s, err := stub.Start(stub.Config{CgroupFD: -1, Stdio: [3]int{0, 1, 2}, ImageDirs: imageDirs(c.dir)})
 	if err != nil {
 		return kernel.Handle{}, err
 	}
@@ -18,6 +19,6 @@ func (c *creation) lend(f func(kernel.Kernel, kernel.Handle) (kernel.Handle, err
 }
 
 // imageDirs is where the stub's executable may lie.
-func (c *creation) imageDirs() []string {
-	return []string{c.dir.Path(), "/tmp", "/var/tmp", "/dev/shm"}
+func imageDirs(d *state.Dir) []string {
+	return []string{d.Path(), "/tmp", "/var/tmp", "/dev/shm"}
 }

@@ -31,22 +31,12 @@ func Resume(store *state.Store, id string) error {
 }
 
 func freeze(store *state.Store, id string, freeze bool, allowed func(Status) error) error {
-	d, err := store.Lookup(id)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if err := d.Lock(); err != nil {
-		return err
-	}
-	info, err := query(d)
-	if err != nil {
-		return err
-	}
-	if err := allowed(info.Status); err != nil {
-		return err
-	}
-	return withGroup(info.State, func(g *cgroup.Group) error { return g.Freeze(freeze) })
+	return withLocked(store, id, func(_ *state.Dir, info *Info) error {
+		if err := allowed(info.Status); err != nil {
+			return err
+		}
+		return withGroup(info.State, func(g *cgroup.Group) error { return g.Freeze(freeze) })
+	})
 }
 
 // Processes lists the processes of a container, in the host's numbers.

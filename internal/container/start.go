@@ -33,27 +33,17 @@ const leaveTimeout = 10 * time.Second
 // If a service manager waits at an address, Start waits until the program is
 // ready.
 func Start(store *state.Store, id, notifySocket string, warn func(string)) error {
-	d, err := store.Lookup(id)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if err := d.Lock(); err != nil {
-		return err
-	}
-	info, err := query(d)
-	if err != nil {
-		return err
-	}
-	switch info.Status {
-	case Created:
-		return startReady(d, info.State, notifySocket, warn)
-	case Stopped:
-		return errStartStopped
-	case Running:
-		return errStartRunning
-	}
-	return fmt.Errorf("cannot start a container in the %s state", info.Status)
+	return withLocked(store, id, func(d *state.Dir, info *Info) error {
+		switch info.Status {
+		case Created:
+			return startReady(d, info.State, notifySocket, warn)
+		case Stopped:
+			return errStartStopped
+		case Running:
+			return errStartRunning
+		}
+		return fmt.Errorf("cannot start a container in the %s state", info.Status)
+	})
 }
 
 // startReady is startHooked with the wait, during which others may act on the

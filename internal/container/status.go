@@ -55,6 +55,24 @@ func Query(store *state.Store, id string) (*Info, error) {
 	return query(d)
 }
 
+// withLocked does something with a container that no other command changes
+// meanwhile.
+func withLocked(store *state.Store, id string, do func(*state.Dir, *Info) error) error {
+	d, err := store.Lookup(id)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Lock(); err != nil {
+		return err
+	}
+	info, err := query(d)
+	if err != nil {
+		return err
+	}
+	return do(d, info)
+}
+
 func query(d *state.Dir) (*Info, error) {
 	st, err := d.Load()
 	if err != nil {

@@ -36,17 +36,12 @@ func Ignored() map[string]string {
 }
 
 func refuseUnsupported(e *Env) error {
-	var errs []error
-	refuse := func(set bool, path string) {
-		if set {
-			errs = append(errs, fmt.Errorf("%s: not supported by this version of tongs", path))
-		}
-	}
-	e.refuseProcess(refuse)
+	errs := e.refuseProcess()
 	if l := e.Spec.Linux; l != nil {
-		refuse(seccomp.Notifies(l.Seccomp), "linux.seccomp.listenerPath: an agent for SCMP_ACT_NOTIFY")
-		refuse(l.IntelRdt != nil, "linux.intelRdt")
-		refuse(len(l.NetDevices) > 0, "linux.netDevices")
+		errs = append(errs,
+			refuse(seccomp.Notifies(l.Seccomp), "linux.seccomp.listenerPath: an agent for SCMP_ACT_NOTIFY"),
+			refuse(l.IntelRdt != nil, "linux.intelRdt"),
+			refuse(len(l.NetDevices) > 0, "linux.netDevices"))
 	}
 	for _, m := range e.plan() {
 		if m.idmapped() && !m.opt.bind {
@@ -57,19 +52,20 @@ func refuseUnsupported(e *Env) error {
 }
 
 // refuseUnsupportedProcess is refuseUnsupported for exec.
-func refuseUnsupportedProcess(e *Env) error {
-	var errs []error
-	refuse := func(set bool, path string) {
-		if set {
-			errs = append(errs, fmt.Errorf("%s: not supported by this version of tongs", path))
-		}
+func refuseUnsupportedProcess(e *Env) error { return errors.Join(e.refuseProcess()...) }
+
+func (e *Env) refuseProcess() []error {
+	p := e.Spec.Process
+	return []error{
+		refuse(p.ApparmorProfile != "", "process.apparmorProfile"),
+		refuse(p.SelinuxLabel != "", "process.selinuxLabel"),
 	}
-	e.refuseProcess(refuse)
-	return errors.Join(errs...)
 }
 
-func (e *Env) refuseProcess(refuse func(set bool, path string)) {
-	p := e.Spec.Process
-	refuse(p.ApparmorProfile != "", "process.apparmorProfile")
-	refuse(p.SelinuxLabel != "", "process.selinuxLabel")
+// refuse is the error for a field that is set, nil for one that is not.
+func refuse(set bool, path string) error {
+	if !set {
+		return nil
+	}
+	return fmt.Errorf("%s: not supported by this version of tongs", path)
 }

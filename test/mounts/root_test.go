@@ -160,17 +160,17 @@ func TestReadOnlyMountOnRoot(t *testing.T) {
 	h := linuxtest.One(t)
 	root := newRoot(t, h)
 	h.Rows(t, []linuxtest.Row{{Name: "tmpfs", OnlyTongs: "it refuses a mount on /",
-		Edits: []linuxtest.Edit{writable, linuxtest.Inside("/", "/work"), func(s *specs.Spec) {
-			s.Process.Cwd = "/work/x"
+		Edits: []linuxtest.Edit{writable, linuxtest.Inside("/", "/job"), func(s *specs.Spec) {
+			s.Process.Cwd = "/job/x"
 		}, first(mount("/", "tmpfs", "tmpfs", "ro", "mode=711"), mount("/bin", "bind", root+"/bin"))},
 		Check: func(t *testing.T, r *report.Report) {
 			equal(t, "writing", r.Paths["/"].WriteError, "read-only file system")
 			equal(t, "mode", r.Paths["/"].Mode, "0711")
-			equal(t, "cwd", r.Cwd, "/work/x")
+			equal(t, "cwd", r.Cwd, "/job/x")
 			m, _ := r.At("/")
 			equal(t, "type", m.Type, "tmpfs")
 		}}})
-	if _, err := os.Stat(filepath.Join(root, "work")); err == nil {
+	if _, err := os.Stat(filepath.Join(root, "job")); err == nil {
 		t.Error("the working directory was made elsewhere")
 	}
 }

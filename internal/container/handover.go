@@ -1,0 +1,117 @@
+package container
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"tongs/internal/console"
+	"tongs/internal/kernel/stub"
+)
+
+// handover is what a new process of create, run or exec and its caller pass to
+// each other.
+type handover struct {
+	terminal, detach       bool
+	consoleSocket          string
+	pidfdSocket, pidfdName string // the name goes with the pidfd
+	pidFile                string
+	listenFDs, preserveFDs int
+}
+
+// check refuses combinations that cannot work. The first two texts are
+// runc's, which callers know.
+func (h *handover) check() error {
+	switch {
+	case h.terminal && h.detach && h.consoleSocket == "":
+		return errors.New("cannot allocate tty if tongs will detach without setting console socket")
+	case (!h.terminal || !h.detach) && h.consoleSocket != "":
+		return errors.New("cannot use console socket if tongs will not detach or allocate tty")
+	case h.preserveFDs < 0:
+		return fmt.Errorf("--preserve-fds: %d is negative", h.preserveFDs)
+	}
+	for fd := 3; fd < 3+h.listenFDs; fd++ {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+			return fmt.Errorf("LISTEN_FDS: descriptor %d (of %d) is not open", fd, h.listenFDs)
+		}
+	}
+	base := 3 + h.listenFDs
+	for fd := base; fd < base+h.preserveFDs; fd++ {
+		// What this program opened itself is close-on-exec; what the caller
+		// passed is not.
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+		if err != nil || flags&unix.FD_CLOEXEC != 0 {
+			return fmt.Errorf("--preserve-fds: please check that the preserved-fd %d (of %d) is present", fd-base, h.preserveFDs)
+		}
+	}
+	return nil
+}
+
+// give sends the terminal's master and the pidfd, and writes the pid file. The
+// master is returned if it stays here.
+func (h *handover) give(s *stub.Stub, onFailure func(func())) (master *os.File, err error) {
+	if master, err = h.passConsole(s, onFailure); err != nil {
+		return nil, err
+	}
+	if h.pidfdSocket != "" {
+		if err := console.SendFD(h.pidfdSocket, h.pidfdName, s.PidFD); err != nil {
+			return nil, fmt.Errorf("--pidfd-socket: %w", err)
+		}
+	}
+	if h.pidFile != "" {
+		if err := writePidFile(h.pidFile, s.PID); err != nil {
+			return nil, err
+		}
+		onFailure(func() { os.Remove(h.pidFile) })
+	}
+	return master, nil
+}
+
+// passConsole takes the terminal's master and sends it on, or keeps it for
+// the foreground.
+func (h *handover) passConsole(s *stub.Stub, onFailure func(func())) (*os.File, error) {
+	if !h.terminal {
+		return nil, nil
+	}
+	fd := s.TakeFD()
+	if fd < 0 {
+		return nil, errors.New("process.terminal: the terminal was not received")
+	}
+	master := os.NewFile(uintptr(fd), "/dev/ptmx")
+	if h.consoleSocket == "" {
+		onFailure(func() { master.Close() })
+		return master, nil
+	}
+	defer master.Close()
+	if err := console.Send(h.consoleSocket, "/dev/pts/0", master); err != nil {
+		return nil, fmt.Errorf("--console-socket: %w", err)
+	}
+	return nil, nil
+}
+
+// writePidFile writes the number without a newline, to a name beside the
+// file first: a reader sees all of it or no file. A left-over of that name is
+// an error, as with runc.
+func writePidFile(path string, pid int) error {
+	dir, name := filepath.Split(path)
+	temp := filepath.Join(dir, "."+name)
+	f, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL|os.O_SYNC, 0o666)
+	if err != nil {
+		return fmt.Errorf("--pid-file: cannot create: %v", err)
+	}
+	_, err = fmt.Fprintf(f, "%d", pid)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(temp, path)
+	}
+	if err != nil {
+		os.Remove(temp)
+		return fmt.Errorf("--pid-file: cannot write: %v", err)
+	}
+	return nil
+}
