@@ -174,7 +174,7 @@ func (x *execution) spec() (*specs.Spec, error) {
 // user namespace that is also ours, which cannot be joined (setns(2)).
 func (x *execution) namespaces() (flags uint64, err error) {
 	for _, n := range x.info.State.Config.Namespaces {
-		flag := setup.NamespaceFlag(n.Type)
+		flag := setup.NamespaceFlag(namespaceType(n.Type))
 		if flag == unix.CLONE_NEWUSER {
 			same, err := sameUserNamespace(x.info.State.PID)
 			if err != nil {

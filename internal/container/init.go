@@ -100,9 +100,17 @@ func (c *creation) setPhase() {
 }
 
 func namespaceFile(name string) string {
-	for _, t := range []string{"pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time"} {
-		if n, file := namespaceName(specs.LinuxNamespaceType(t)); n == name {
-			return file
+	_, file := namespaceName(namespaceType(name))
+	return file
+}
+
+// namespaceType is the type that the state calls by a name, empty if there is
+// none.
+func namespaceType(name string) specs.LinuxNamespaceType {
+	for _, t := range []specs.LinuxNamespaceType{specs.PIDNamespace, specs.NetworkNamespace, specs.MountNamespace, specs.IPCNamespace,
+		specs.UTSNamespace, specs.UserNamespace, specs.CgroupNamespace, specs.TimeNamespace} {
+		if n, _ := namespaceName(t); n == name {
+			return t
 		}
 	}
 	return ""

@@ -11,7 +11,7 @@ import (
 // called. The two take turns: on one processor, each finds its data in the
 // cache and wakes the other without an interrupt, which is worth a twentieth of
 // a run, on a busy machine a tenth. The process frees itself before it executes
-// anything of the container's (setup.TailOrder).
+// anything of the container's (setup.CreateOrder).
 func stay() (leave func()) {
 	var before, here unix.CPUSet
 	var cpu uint32

@@ -22,7 +22,7 @@ func TestFeatures(t *testing.T) {
 		}
 	}
 	for _, n := range f.Linux.Namespaces {
-		if namespaceFlag(specs.LinuxNamespaceType(n)) == 0 {
+		if NamespaceFlag(specs.LinuxNamespaceType(n)) == 0 {
 			t.Errorf("namespace %s", n)
 		}
 	}

@@ -9,8 +9,8 @@ import (
 	"tongs/internal/kernel"
 )
 
-// namespaceFlag is the clone(2) flag of a namespace type of config.json.
-func namespaceFlag(t specs.LinuxNamespaceType) uint64 {
+// NamespaceFlag is the clone(2) flag of a namespace type of config.json.
+func NamespaceFlag(t specs.LinuxNamespaceType) uint64 {
 	switch t {
 	case specs.PIDNamespace:
 		return unix.CLONE_NEWPID
@@ -27,30 +27,6 @@ func namespaceFlag(t specs.LinuxNamespaceType) uint64 {
 	case specs.CgroupNamespace:
 		return unix.CLONE_NEWCGROUP
 	case specs.TimeNamespace:
-		return unix.CLONE_NEWTIME
-	}
-	return 0
-}
-
-// NamespaceFlag is the clone(2) flag of a namespace as state.json names it
-// ("NEWPID"), 0 if there is none.
-func NamespaceFlag(name string) uint64 {
-	switch name {
-	case "NEWPID":
-		return unix.CLONE_NEWPID
-	case "NEWNET":
-		return unix.CLONE_NEWNET
-	case "NEWNS":
-		return unix.CLONE_NEWNS
-	case "NEWIPC":
-		return unix.CLONE_NEWIPC
-	case "NEWUTS":
-		return unix.CLONE_NEWUTS
-	case "NEWUSER":
-		return unix.CLONE_NEWUSER
-	case "NEWCGROUP":
-		return unix.CLONE_NEWCGROUP
-	case "NEWTIME":
 		return unix.CLONE_NEWTIME
 	}
 	return 0
@@ -105,7 +81,7 @@ func (e *Env) newNamespaces() (flags uint64) {
 	if e.Spec.Linux != nil {
 		for _, n := range e.Spec.Linux.Namespaces {
 			if n.Path == "" {
-				flags |= namespaceFlag(n.Type)
+				flags |= NamespaceFlag(n.Type)
 			}
 		}
 	}
@@ -161,7 +137,7 @@ func openNamespaces(e *Env) error {
 			continue
 		}
 		list = append(list, n)
-		e.joins = append(e.joins, join{field: item("linux.namespaces", i) + ".path", kind: namespaceFlag(n.Type)})
+		e.joins = append(e.joins, join{field: item("linux.namespaces", i) + ".path", kind: NamespaceFlag(n.Type)})
 	}
 	for i := range e.joins {
 		j, n := &e.joins[i], list[i]
