@@ -24,6 +24,7 @@ type unit struct {
 	slice string
 	extra []property // from annotations
 	user  bool       // of the user's service manager
+	asked bool       // systemd may have the unit
 }
 
 // locateSystemd reads linux.cgroupsPath as slice:prefix:name. Parts left out
@@ -76,7 +77,7 @@ func (g *Group) locateSystemd(spec *specs.Spec, path string, o Options) error {
 
 // loadSystemd finds the unit's name in the path.
 func (g *Group) loadSystemd() {
-	g.systemd = &unit{name: filepath.Base(g.procsDir()), user: isUserManager()}
+	g.systemd = &unit{name: filepath.Base(g.procsDir()), user: isUserManager(), asked: true}
 }
 
 // managerGroup is the cgroup of the user's service manager, below which its units
@@ -124,6 +125,7 @@ func (g *Group) startUnit(pid int) error {
 		if !g.unified {
 			all = append(all, g.devices.properties()...)
 		}
+		u.asked = true
 		return b.start(u.name, append(all, limits...))
 	})
 	if err != nil {
@@ -153,5 +155,8 @@ func (g *Group) updateUnit(r *cgroups.Resources) error {
 
 // stop ends the unit. That of a unit which has ended by itself is not an error.
 func (u *unit) stop() error {
+	if !u.asked {
+		return nil
+	}
 	return u.ask(fmt.Sprintf("cannot stop systemd unit %q", u.name), func(b *bus) error { return b.stop(u.name) })
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"strings"
 	"time"
@@ -29,7 +28,7 @@ const (
 // which needs no broker, or else to it by the message bus. One call is under way
 // at a time.
 type bus struct {
-	conn    net.Conn
+	conn    *socket
 	in      *bufio.Reader
 	who     string // for errors
 	serial  uint32
@@ -80,19 +79,19 @@ func sockets(user bool) []string {
 func connect(user bool) (*bus, error) {
 	list := sockets(user)
 	for i, path := range list {
-		c, err := net.DialTimeout("unix", path, connectTime)
+		c, err := dial(path, time.Now().Add(connectTime))
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED) {
 			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("cannot reach systemd: %w", err)
 		}
 		b := &bus{conn: c, in: bufio.NewReader(c), who: "systemd at " + path}
 		if i > 0 {
 			b.who = "the message bus at " + path
 		}
+		if err != nil {
+			return nil, b.explain(err, connectTime)
+		}
 		if err := b.greet(i > 0); err != nil {
-			c.Close()
+			c.close()
 			return nil, err
 		}
 		return b, nil
@@ -110,7 +109,7 @@ func connect(user bool) (*bus, error) {
 // look at that until more comes.
 func (b *bus) greet(broker bool) error {
 	const hello = "\x00AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n"
-	b.conn.SetDeadline(time.Now().Add(connectTime))
+	b.conn.deadline = time.Now().Add(connectTime)
 	_, err := b.conn.Write([]byte(hello))
 	for _, want := range []string{"DATA", "OK "} {
 		var line string
@@ -134,12 +133,12 @@ func (b *bus) greet(broker bool) error {
 	return b.send(bus, "/org/freedesktop/DBus", bus, "AddMatch", nil, "type='signal',interface='"+manager+"',member='JobRemoved'")
 }
 
-func (b *bus) close() { b.conn.Close() }
+func (b *bus) close() { b.conn.close() }
 
 // explain says who is to blame when nothing comes.
 func (b *bus) explain(err error, limit time.Duration) error {
 	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.Is(err, errTime):
 		return fmt.Errorf("%s did not answer for %v", b.who, limit)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("%s has closed the connection", b.who)
@@ -167,7 +166,7 @@ func (b *bus) send(to string, object dbus.ObjectPath, face, method string, resul
 	// The serial number is at this place of each message, and the module has no
 	// way to set it.
 	binary.LittleEndian.PutUint32(out.Bytes()[8:], b.serial)
-	b.conn.SetDeadline(time.Now().Add(replyTime))
+	b.conn.deadline = time.Now().Add(replyTime)
 	if _, err := b.conn.Write(out.Bytes()); err != nil {
 		return b.explain(err, replyTime)
 	}
@@ -228,11 +227,11 @@ func (b *bus) start(name string, properties []property) error {
 			err = start()
 		}
 	}
-	if err == nil {
-		err = b.wait(job, "done")
-	}
 	if err != nil {
-		b.call("ResetFailedUnit", nil, name) // it may be there, failed
+		return err
+	}
+	if err = b.wait(job, "done"); errors.Is(err, errJob) {
+		b.call("ResetFailedUnit", nil, name)
 	}
 	return err
 }
@@ -244,30 +243,35 @@ func (b *bus) stop(name string) error {
 	if isBusError(err, "NoSuchUnit") {
 		return nil
 	}
-	if err == nil {
-		// The result does not matter: whether its cgroup is empty does, which
-		// is seen there.
-		err = b.wait(job, "")
+	if err != nil {
+		return err
 	}
-	b.call("ResetFailedUnit", nil, name) // only if it has failed is there anything to forget
+	// The result does not matter: whether its cgroup is empty does, which is seen
+	// there. Only if it has failed is there anything to forget.
+	if err = b.wait(job, ""); err == nil {
+		b.call("ResetFailedUnit", nil, name)
+	}
 	return err
 }
 
+// errJob is a job that ended otherwise than it should.
+var errJob = errors.New("the job failed")
+
 // wait waits for the end of a job, and for a result if one is given.
 func (b *bus) wait(job dbus.ObjectPath, result string) error {
-	b.conn.SetDeadline(time.Now().Add(jobTime))
+	b.conn.deadline = time.Now().Add(jobTime)
 	for {
 		for _, m := range b.removed { // JobRemoved(id, job, unit, result)
 			if m.Body[1] != job {
 				continue
 			}
 			if result != "" && m.Body[3] != result {
-				return fmt.Errorf("%s ended the job with %q", b.who, m.Body[3])
+				return fmt.Errorf("%s says %q: %w", b.who, m.Body[3], errJob)
 			}
 			return nil
 		}
 		b.removed = nil
-		if _, err := b.next(); errors.Is(err, os.ErrDeadlineExceeded) {
+		if _, err := b.next(); errors.Is(err, errTime) {
 			return fmt.Errorf("%s did not finish the job within %v", b.who, jobTime)
 		} else if err != nil {
 			return b.explain(err, jobTime)
