@@ -12,6 +12,7 @@ type tests struct {
 // AppArmor, nothing but cgroup v2, and an older kernel.
 func list() []tests {
 	return []tests{
-		{Package: "test/vm/inside/smoke", Seconds: 30},
+		{Package: "test/vm/inside/smoke", Seconds: 60},
+		{Package: "test/vm/inside/cgroup", Seconds: 240},
 	}
 }
