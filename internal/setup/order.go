@@ -51,7 +51,8 @@ func CreateOrder() []Step {
 		// The environment is complete, and the host's paths are still there.
 		{"hooks of the host", []string{"hooks.prestart", "hooks.createRuntime"}, runRuntimeHooks},
 		{"hooks inside", []string{"hooks.createContainer"}, runCreateContainerHooks},
-		{"pivot", nil, enterRoot}, // from here on no path of the host exists in the namespace
+		{"pivot", nil, enterRoot},            // from here on no path of the host exists in the namespace
+		{"verify mounts", nil, verifyMounts}, // before masks cover some
 		{"null for standard streams", nil, replaceNull},
 		{"console", []string{"process.terminal", "process.consoleSize"}, openConsole}, // from the container's own devpts
 		{"controlling terminal", nil, controlTerminal},

@@ -22,9 +22,9 @@ func openRoot(e *Env) error {
 	b := e.onHost()
 	b.For("root.path", "cannot open "+p)
 	dir := b.Openat2(kernel.CWD(), p, unix.O_PATH|unix.O_NOFOLLOW, 0, 0)
-	st := b.Stat(dir)
+	e.rootDir, e.rootFS = b.Stat(dir), b.Fstatfs(dir)
 	b.Check(func() error {
-		switch st.Type() {
+		switch e.rootDir.Type() {
 		case unix.S_IFDIR:
 			return nil
 		case unix.S_IFLNK:

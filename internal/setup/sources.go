@@ -3,11 +3,13 @@ package setup
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"tongs/internal/kernel"
+	"tongs/internal/rootfs"
 )
 
 // source is the source of one bind mount.
@@ -60,18 +62,28 @@ func (e *Env) openSource(m *mount, s *source, p string) error {
 	b := e.onHost()
 	b.For(m.field+".source", "cannot open "+p)
 	s.h = b.OpenTree(kernel.CWD(), p, m.treeFlags())
-	fs := b.Fstatfs(s.h)
 	s.root = b.Stat(s.h)
+	var fs *kernel.Statfs
+	if m.path == "/proc" || e.hasCovered(m.path) {
+		fs = b.Fstatfs(s.h)
+	}
 	if err := e.Host.Run(b); err != nil {
 		return err
 	}
 	m.file = s.root.Type() != unix.S_IFDIR
-	s.proc = fs.Type() == unix.PROC_SUPER_MAGIC
+	s.proc = fs != nil && fs.Type() == unix.PROC_SUPER_MAGIC
 	e.keep(&s.h)
 	if m.idmapped() {
 		return e.mapIDs(m, s.h, p)
 	}
 	return nil
+}
+
+// hasCovered reports whether masked or read-only paths lie in a directory.
+func (e *Env) hasCovered(dir string) bool {
+	l := e.Spec.Linux
+	lies := func(p string) bool { return below(rootfs.Clean(p), dir) }
+	return l != nil && (slices.ContainsFunc(l.MaskedPaths, lies) || slices.ContainsFunc(l.ReadonlyPaths, lies))
 }
 
 // treeFlags are those of open_tree(2) for the source of a bind.

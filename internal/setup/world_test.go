@@ -463,6 +463,7 @@ func (w *world) statx(c *kernel.Call) int64 {
 	binary.NativeEndian.PutUint32(mem[20:], f.uid)
 	binary.NativeEndian.PutUint32(mem[128:], f.major)
 	binary.NativeEndian.PutUint32(mem[132:], f.minor)
+	binary.NativeEndian.PutUint32(mem[140:], uint32(f.fs)) // each type has one instance
 	return 0
 }
 
