@@ -27,6 +27,7 @@ type Options struct {
 	NoNewKeyring bool
 	PreserveFDs  int
 	Park         bool // the process waits for exec.fifo (create), not for us (run)
+	FewSources   bool // treat more than one bind source as many; for tests
 }
 
 // Env is what the steps of one run share.
@@ -67,6 +68,7 @@ type Env struct {
 	root      kernel.Handle            // root.path's tree
 	rootDir   *kernel.Stat             // of root.path
 	rootFS    *kernel.Statfs           // that root.path lies in
+	freight   *freight                 // sources that are sent; nil if they are inherited
 	sources   []source                 // of bind mounts, by index of spec.mounts
 	mappings  map[string]kernel.Handle // user namespaces of idmapped mounts
 	binds     []*deviceBind            // the host's devices, in a user namespace

@@ -253,6 +253,8 @@ func setOptions(e *Env, options string) error {
 			continue
 		}
 		switch words[0] {
+		case "few-sources":
+			e.FewSources = true
 		case "park":
 			e.Park = true
 		case "no-pivot":
@@ -289,8 +291,6 @@ func (p *plan) run() error {
 	p.order = "create order"
 	inherit := p.world.inherit(p.env.Inherit())
 	p.env.FirstOwn = uint(3 + p.env.PreserveFDs)
-	if p.env.Park {
-	}
 	if err := p.env.Inherited(inherit); err != nil {
 		return err
 	}

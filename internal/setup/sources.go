@@ -16,7 +16,7 @@ import (
 type source struct {
 	h      kernel.Handle
 	inside bool           // it lies below the root file system
-	path   string         // then: below the root
+	path   string         // on the host; below the root if inside
 	proc   bool           // it is a proc file system
 	root   *kernel.Stat   // of the copy
 	link   *kernel.Buffer // with copy-symlink: what a symbolic link leads to
@@ -29,6 +29,25 @@ type source struct {
 // opened in its turn, in the container.
 func openSources(e *Env) error {
 	e.sources = make([]source, len(e.Spec.Mounts))
+	outside, err := e.sortSources()
+	if err != nil {
+		return err
+	}
+	if len(outside) > e.maxSources() {
+		return e.shipSources(outside)
+	}
+	for _, m := range outside {
+		if err := e.openSource(m); err != nil {
+			return err
+		}
+		e.keep(&e.sources[m.index].h)
+	}
+	return nil
+}
+
+// sortSources notes what the sources are and returns the mounts with those that
+// lie outside of the root.
+func (e *Env) sortSources() (outside []*mount, err error) {
 	rootPath := path.Clean(e.hostPath(e.Spec.Root.Path))
 	for _, m := range e.plan() {
 		if !m.opt.bind {
@@ -36,21 +55,21 @@ func openSources(e *Env) error {
 		}
 		s := &e.sources[m.index]
 		if m.Source == "" {
-			return fmt.Errorf("%s.source: required for a bind mount", m.field)
+			return nil, fmt.Errorf("%s.source: required for a bind mount", m.field)
 		}
-		p := e.hostPath(m.Source)
-		if clean := path.Clean(p); !m.idmapped() && e.hasNamespace("mount") && rootPath != "/" && strings.HasPrefix(clean, rootPath+"/") {
+		s.path = e.hostPath(m.Source)
+		if clean := path.Clean(s.path); !m.idmapped() && e.hasNamespace("mount") && rootPath != "/" && strings.HasPrefix(clean, rootPath+"/") {
 			s.inside, s.path = true, strings.TrimPrefix(clean, rootPath)
 			continue
 		}
-		if err := e.openSource(m, s, p); err != nil {
-			return err
-		}
+		outside = append(outside, m)
 	}
-	return nil
+	return outside, nil
 }
 
-func (e *Env) openSource(m *mount, s *source, p string) error {
+func (e *Env) openSource(m *mount) error {
+	s := &e.sources[m.index]
+	p := s.path
 	if m.opt.copyLink {
 		b := e.onHost()
 		b.For(m.field+".source", "cannot look at "+p)
@@ -72,7 +91,6 @@ func (e *Env) openSource(m *mount, s *source, p string) error {
 	}
 	m.file = s.root.Type() != unix.S_IFDIR
 	s.proc = fs != nil && fs.Type() == unix.PROC_SUPER_MAGIC
-	e.keep(&s.h)
 	if m.idmapped() {
 		return e.mapIDs(m, s.h, p)
 	}
