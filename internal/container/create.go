@@ -107,9 +107,9 @@ func (c *creation) prepare() (err error) {
 	}
 	c.env = &setup.Env{
 		Options: setup.Options{ID: c.o.ID, Bundle: c.b.Dir, NoPivot: c.o.NoPivot, NoNewKeyring: c.o.NoNewKeyring,
-			PreserveFDs: c.o.ListenFDs + c.o.PreserveFDs, Park: c.o.Park},
+			PreserveFDs: c.o.ListenFDs + c.o.PreserveFDs, Park: c.o.Park, UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())},
 		Spec: c.b.Spec, Host: host.Kernel{}, K: host.Kernel{}, B: &kernel.Batch{Expect: 160}, Warn: c.o.Warn,
-		CgroupV2: c.group.Unified(), CgroupsV1: hierarchies(c.group), UserNS: c.lend,
+		CgroupV2: c.group.Unified(), UserNS: c.lend, MapIDs: mapIDs, Hide: func() { c.stub.Hide() },
 	}
 	if c.b.Spec.Hooks != nil {
 		c.prepareHooks()
@@ -161,6 +161,7 @@ func (c *creation) create(store *state.Store) (err error) {
 		c.group.Remove()
 	})
 	defer c.group.Close()
+	c.env.CgroupsV1 = hierarchies(c.group) // none if it does without
 	if err := c.announce(); err != nil {
 		return err
 	}
@@ -217,7 +218,7 @@ func (c *creation) start() error {
 	}
 	inherit = append(append(inherit, hookFiles...), c.env.Inherit()...)
 	c.stub, err = stub.Start(stub.Config{Namespaces: c.env.CloneFlags(), CgroupFD: cgroupFD, Stdio: [3]int{0, 1, 2},
-		Preserve: c.env.PreserveFDs, Inherit: inherit, ImageDirs: imageDirs(c.dir)})
+		Preserve: c.env.PreserveFDs, Inherit: inherit, ImageDirs: imageDirs(c.dir), Dumpable: c.env.MapsByOwner()})
 	if err != nil {
 		return err
 	}

@@ -86,10 +86,10 @@ func (e *Env) openCgroups() error {
 			b.For(m.field, "cannot open the cgroup "+v.Dir)
 			e.cgroups[i] = b.OpenTree(kernel.CWD(), v.Dir, unix.OPEN_TREE_CLONE)
 			b.MountSetattr(e.cgroups[i], 0, kernel.MountAttr{Propagation: unix.MS_SLAVE}) // no peer of the host's
-			if err := e.Host.Run(b); err != nil {
+			if err := e.trees.Run(b); err != nil {
 				return err
 			}
-			e.keep(&e.cgroups[i])
+			e.keepTree(&e.cgroups[i])
 		}
 		return nil
 	}

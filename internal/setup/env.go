@@ -26,7 +26,8 @@ type Options struct {
 	NoPivot      bool
 	NoNewKeyring bool
 	PreserveFDs  int
-	Park         bool // the process waits for exec.fifo (create), not for us (run)
+	UID, GID     uint32 // whose rights tongs has
+	Park         bool   // the process waits for exec.fifo (create), not for us (run)
 }
 
 // Env is what the steps of one run share.
@@ -51,7 +52,17 @@ type Env struct {
 	// number f gets, to make a user namespace in. Idmapped mounts need one.
 	UserNS func(f func(k kernel.Kernel, pid kernel.Handle) (kernel.Handle, error)) (kernel.Handle, error)
 
+	// MapIDs has newuidmap(1) or newgidmap(1), by name, map ids of the process
+	// pid's user namespace.
+	MapIDs func(field, program string, pid kernel.Handle, list []specs.LinuxIDMapping) error
+	// Hide makes the container's process non-dumpable, if it was started dumpable.
+	Hide func()
+
 	hostB *kernel.Batch // see onHost
+
+	nested      bool          // tongs is not in the host's first user namespace
+	trees       kernel.Kernel // makes the copies of TreeOrder
+	treesInside bool          // it is the container's process
 
 	// What the host steps opened, as handles of the host and, once the
 	// container's process exists, of that (Inherit).

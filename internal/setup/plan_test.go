@@ -225,6 +225,10 @@ func planOf(spec *specs.Spec, options, answers string) (*plan, error) {
 		},
 		Watch: func(list string, hooks []specs.Hook) error { return p.hook("watch "+list, nil) },
 	}
+	p.env.Hide = func() { p.text.WriteString("# hide\n") }
+	p.env.MapIDs = func(field, program string, pid kernel.Handle, list []specs.LinuxIDMapping) error {
+		return p.hook("run "+program+" for "+field+" "+strings.ReplaceAll(strings.TrimSpace(mapping(list)), "\n", ", "), nil)
+	}
 	return p, setOptions(p.env, options)
 }
 
@@ -253,6 +257,12 @@ func setOptions(e *Env, options string) error {
 			continue
 		}
 		switch words[0] {
+		case "user": // who has started tongs
+			n, err := strconv.ParseUint(words[1], 10, 32)
+			if err != nil {
+				return err
+			}
+			e.UID, e.GID = uint32(n), uint32(n)
 		case "park":
 			e.Park = true
 		case "no-pivot":

@@ -53,7 +53,7 @@ func (e *Env) openSource(m *mount, s *source, p string) error {
 		b := e.onHost()
 		b.For(m.field+".source", "cannot look at "+p)
 		h := b.Openat2(kernel.CWD(), p, unix.O_PATH|unix.O_NOFOLLOW, 0, 0)
-		if err := m.readLink(e.Host, b, s, h); err != nil || s.link != nil {
+		if err := m.readLink(e.trees, b, s, h); err != nil || s.link != nil {
 			return err
 		}
 	}
@@ -62,12 +62,12 @@ func (e *Env) openSource(m *mount, s *source, p string) error {
 	s.h = b.OpenTree(kernel.CWD(), p, m.treeFlags())
 	fs := b.Fstatfs(s.h)
 	s.root = b.Stat(s.h)
-	if err := e.Host.Run(b); err != nil {
+	if err := e.trees.Run(b); err != nil {
 		return err
 	}
 	m.file = s.root.Type() != unix.S_IFDIR
 	s.proc = fs.Type() == unix.PROC_SUPER_MAGIC
-	e.keep(&s.h)
+	e.keepTree(&s.h)
 	if m.idmapped() {
 		return e.mapIDs(m, s.h, p)
 	}
@@ -120,6 +120,6 @@ func openNull(e *Env) error {
 		}
 		return nil
 	})
-	e.keep(&e.null)
-	return e.Host.Run(b)
+	e.keepTree(&e.null)
+	return e.trees.Run(b)
 }

@@ -54,10 +54,28 @@ func (e *Env) newUserNamespace() error {
 	}
 	b := &kernel.Batch{}
 	for _, m := range e.mapFiles() {
+		if e.needsTool(m) {
+			if err := e.MapIDs(m.field, m.tool, e.PID, m.list); err != nil {
+				return err
+			}
+			continue
+		}
+		if e.UID != 0 && m.file == "gid_map" {
+			// Nobody may leave groups whose members have fewer rights than
+			// others (user_namespaces(7), CVE-2014-8989).
+			b.For(m.field, "cannot forbid setgroups")
+			writeProc(b, e.PID, "setgroups", "deny")
+		}
 		b.For(m.field, "cannot map")
 		writeProc(b, e.PID, m.file, mapping(m.list))
 	}
 	return e.Host.Run(b)
+}
+
+// needsTool reports whether only a program with privileges can map these ids:
+// an ordinary user may map nobody but itself.
+func (e *Env) needsTool(m mapFile) bool {
+	return e.UID != 0 && (len(m.list) != 1 || m.list[0].Size != 1 || m.list[0].HostID != m.own)
 }
 
 // compareMappings refuses mappings that the joined namespace does not have.
@@ -93,13 +111,29 @@ func (e *Env) compareMappings() error {
 type mapFile struct {
 	field, file string
 	list        []specs.LinuxIDMapping
+	own         uint32 // tongs' id
+	tool        string // the program that maps what the user was given
 }
 
 func (e *Env) mapFiles() []mapFile {
 	return []mapFile{
-		{"linux.uidMappings", "uid_map", e.Spec.Linux.UIDMappings},
-		{"linux.gidMappings", "gid_map", e.Spec.Linux.GIDMappings},
+		{"linux.uidMappings", "uid_map", e.Spec.Linux.UIDMappings, e.UID, "newuidmap"},
+		{"linux.gidMappings", "gid_map", e.Spec.Linux.GIDMappings, e.GID, "newgidmap"},
 	}
+}
+
+// MapsByOwner reports whether the mappings are written by an ordinary user, to
+// whom the files of a process that is not dumpable are closed (proc(5)).
+func (e *Env) MapsByOwner() bool { return e.UID != 0 && e.newNamespace(specs.UserNamespace) }
+
+// hide ends what MapsByOwner needed: from here on nobody looks into the process.
+func hide(e *Env) error {
+	if e.MapsByOwner() {
+		e.Hide()
+		e.B.For("", "cannot hide the container's process")
+		e.B.Prctl(unix.PR_SET_DUMPABLE, 0)
+	}
+	return nil
 }
 
 func processFile(pid kernel.Handle, name string) string {
