@@ -218,7 +218,7 @@ func (c *creation) start() error {
 	}
 	inherit = append(append(inherit, hookFiles...), c.env.Inherit()...)
 	c.stub, err = stub.Start(stub.Config{Namespaces: c.env.CloneFlags(), CgroupFD: cgroupFD, Stdio: [3]int{0, 1, 2},
-		Preserve: c.env.PreserveFDs, Inherit: inherit, ImageDirs: imageDirs(c.dir), Dumpable: c.env.MapsByOwner()})
+		Preserve: c.env.PreserveFDs, Inherit: inherit, ImageDirs: imageDirs(c.dir), Dumpable: c.env.WrittenByOwner()})
 	if err != nil {
 		return err
 	}
@@ -241,7 +241,7 @@ func (c *creation) start() error {
 // makeFIFO makes exec.fifo and opens it for the process. Both directions are
 // open, so that neither the opening blocks nor a reader sees its end.
 func (c *creation) makeFIFO() error {
-	if err := c.dir.MakeFIFO(0, 0); err != nil {
+	if err := c.dir.MakeFIFO(os.Geteuid(), os.Getegid()); err != nil {
 		return err
 	}
 	var err error

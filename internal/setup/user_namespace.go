@@ -26,6 +26,10 @@ func enterUserNamespace(e *Env) error {
 			return err
 		}
 	} else {
+		if !e.limited() { // there it may be forbidden to leave them
+			e.B.For("process.user.additionalGids", "cannot leave the host's groups")
+			e.B.Setgroups(nil)
+		}
 		for _, j := range e.joins {
 			if j.kind == unix.CLONE_NEWUSER {
 				e.B.For(j.field, "cannot join the namespace")
@@ -122,13 +126,18 @@ func (e *Env) mapFiles() []mapFile {
 	}
 }
 
-// MapsByOwner reports whether the mappings are written by an ordinary user, to
-// whom the files of a process that is not dumpable are closed (proc(5)).
-func (e *Env) MapsByOwner() bool { return e.UID != 0 && e.newNamespace(specs.UserNamespace) }
+// WrittenByOwner reports whether an ordinary user has to write files of the
+// process in /proc, its mappings among them. Those of a process that is not
+// dumpable are closed to it (proc(5)).
+func (e *Env) WrittenByOwner() bool {
+	return e.UID != 0 && (e.Spec.Process.OOMScoreAdj != nil || e.Joined == nil && e.newNamespace(specs.UserNamespace))
+}
 
-// hide ends what MapsByOwner needed: from here on nobody looks into the process.
+// hide ends what WrittenByOwner needed: from here on nobody looks into the
+// process. Nobody of the container could until here: it is outside of the
+// container's user namespace, or the only one in it.
 func hide(e *Env) error {
-	if e.MapsByOwner() {
+	if e.WrittenByOwner() {
 		e.Hide()
 		e.B.For("", "cannot hide the container's process")
 		e.B.Prctl(unix.PR_SET_DUMPABLE, 0)
