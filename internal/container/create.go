@@ -100,8 +100,8 @@ func (c *creation) prepare() (err error) {
 	if err := c.handover().check(); err != nil {
 		return err
 	}
-	rootless := c.o.Rootless == "true" || c.o.Rootless != "false" && os.Geteuid() != 0
-	c.group, err = cgroup.New(c.b.Spec, cgroup.Options{ID: c.o.ID, Systemd: c.o.SystemdCgroup, Rootless: rootless})
+	rootless, auto := rootless(c.o.Rootless)
+	c.group, err = cgroup.New(c.b.Spec, cgroup.Options{ID: c.o.ID, Systemd: c.o.SystemdCgroup, Rootless: rootless, Auto: auto})
 	if err != nil {
 		return err
 	}
@@ -217,8 +217,13 @@ func (c *creation) start() error {
 		return err
 	}
 	inherit = append(append(inherit, hookFiles...), c.env.Inherit()...)
-	c.stub, err = stub.Start(stub.Config{Namespaces: c.env.CloneFlags(), CgroupFD: cgroupFD, Stdio: [3]int{0, 1, 2},
-		Preserve: c.env.PreserveFDs, Inherit: inherit, ImageDirs: imageDirs(c.dir), Dumpable: c.env.WrittenByOwner()})
+	config := stub.Config{Namespaces: c.env.CloneFlags(), CgroupFD: cgroupFD, Stdio: [3]int{0, 1, 2},
+		Preserve: c.env.PreserveFDs, Inherit: inherit, ImageDirs: imageDirs(c.dir), Dumpable: c.env.WrittenByOwner()}
+	c.stub, err = stub.Start(config)
+	if cgroupFD >= 0 && errors.Is(err, unix.EACCES) && c.group.GiveUp() { // made, but not to be entered
+		config.CgroupFD, c.env.CgroupsV1 = -1, nil
+		c.stub, err = stub.Start(config)
+	}
 	if err != nil {
 		return err
 	}
