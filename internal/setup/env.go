@@ -136,10 +136,14 @@ type Step struct {
 
 // Do runs the steps in order and ends with a round trip.
 func (e *Env) Do(steps []Step) error {
-	if err := e.Queue(steps); err != nil {
-		return err
+	err := e.Queue(steps)
+	if err == nil {
+		err = e.Sync()
 	}
-	return e.Sync()
+	if err != nil {
+		return e.explain(err)
+	}
+	return nil
 }
 
 // Queue is Do without the last round trip: what the last steps queued is in B.
