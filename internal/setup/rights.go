@@ -66,7 +66,8 @@ func (e *Env) keepTree(h *kernel.Handle) {
 }
 
 // openTreesInside is openTrees in the container's process. Names are looked up
-// with the rights that the user has who started tongs.
+// with the rights of the user who started tongs, whose ids it has until then:
+// root of the user namespace may be another user of the host's.
 func openTreesInside(e *Env) error {
 	if !e.treesInside {
 		return nil
@@ -75,5 +76,9 @@ func openTreesInside(e *Env) error {
 		return err
 	}
 	e.trees = e.K
-	return e.Queue(TreeOrder())
+	err := e.Queue(TreeOrder())
+	if err == nil && e.hasNamespace(specs.UserNamespace) {
+		e.becomeRoot()
+	}
+	return err
 }

@@ -41,11 +41,19 @@ func enterUserNamespace(e *Env) error {
 			return err
 		}
 	}
+	if !e.treesInside {
+		e.becomeRoot()
+	}
+	return nil
+}
+
+// becomeRoot makes the process root of the user namespace, whose capabilities it
+// has anyway.
+func (e *Env) becomeRoot() {
 	e.B.For("linux.gidMappings", "cannot become group 0 of the user namespace, which must be mapped")
 	e.B.Setresgid(0)
 	e.B.For("linux.uidMappings", "cannot become user 0 of the user namespace, which must be mapped")
 	e.B.Setresuid(0)
-	return nil
 }
 
 // newUserNamespace makes the namespace and has its mappings written by the
