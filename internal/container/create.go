@@ -109,7 +109,7 @@ func (c *creation) prepare() (err error) {
 		Options: setup.Options{ID: c.o.ID, Bundle: c.b.Dir, NoPivot: c.o.NoPivot, NoNewKeyring: c.o.NoNewKeyring,
 			PreserveFDs: c.o.ListenFDs + c.o.PreserveFDs, Park: c.o.Park, UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())},
 		Spec: c.b.Spec, Host: host.Kernel{}, K: host.Kernel{}, B: &kernel.Batch{Expect: 160}, Warn: c.o.Warn,
-		CgroupV2: c.group.Unified(), UserNS: c.lend, MapIDs: mapIDs, Hide: func() { c.stub.Hide() },
+		CgroupV2: c.group.Unified(), UserNS: c.lend, MapIDs: mapIDs, Hide: func() { c.stub.Hide() }, NetDevices: c.moveNetDevices,
 	}
 	if c.b.Spec.Hooks != nil {
 		c.prepareHooks()

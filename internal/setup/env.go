@@ -58,6 +58,10 @@ type Env struct {
 	// Hide makes the container's process non-dumpable, if it was started dumpable.
 	Hide func()
 
+	// NetDevices moves linux.netDevices into the network namespace of the
+	// container's process.
+	NetDevices func() error
+
 	hostB *kernel.Batch // see onHost
 
 	nested      bool          // tongs is not in the host's first user namespace

@@ -51,8 +51,9 @@ func CreateOrder() []Step {
 		{"host name", []string{"hostname"}, setHostname},
 		{"domain name", []string{"domainname"}, setDomainname},
 		{"loopback", nil, raiseLoopback},
-		{"umask 0", nil, clearUmask},           // modes are exact until the end
-		{"trees inside", nil, openTreesInside}, // TreeOrder, if tongs may not; the names are still the host's
+		{"network devices", []string{"linux.netDevices"}, moveNetDevices}, // by tongs, which has rights in both namespaces
+		{"umask 0", nil, clearUmask},                                      // modes are exact until the end
+		{"trees inside", nil, openTreesInside},                            // TreeOrder, if tongs may not; the names are still the host's
 
 		{"root", []string{"linux.rootfsPropagation"}, attachRoot}, // over "/", whose mounts no longer propagate to the host
 		{"mount points", nil, lookUpMountPoints},                  // all questions at once

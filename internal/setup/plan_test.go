@@ -225,6 +225,7 @@ func planOf(spec *specs.Spec, options, answers string) (*plan, error) {
 		},
 		Watch: func(list string, hooks []specs.Hook) error { return p.hook("watch "+list, nil) },
 	}
+	p.env.NetDevices = func() error { return p.hook("move linux.netDevices", nil) }
 	p.env.Hide = func() { p.text.WriteString("# hide\n") }
 	p.env.MapIDs = func(field, program string, pid kernel.Handle, list []specs.LinuxIDMapping) error {
 		return p.hook("run "+program+" for "+field+" "+strings.ReplaceAll(strings.TrimSpace(mapping(list)), "\n", ", "), nil)
