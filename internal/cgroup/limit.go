@@ -61,7 +61,7 @@ func (g *Group) set(r *cgroups.Resources) error {
 	if err == nil {
 		err = m.Set(r)
 	}
-	return nameField(err)
+	return g.explain(nameField(err))
 }
 
 func (g *Group) limitDevices() error {

@@ -84,6 +84,9 @@ func (c *creation) completeState() error {
 		c.setPhase()
 	}
 	c.st.PID, c.st.Start = id.PID, id.Start
+	if len(c.group.Hierarchies()) == 0 { // Create did without
+		c.st.CgroupPaths, c.st.Tongs.Owned.Cgroups = map[string]string{}, nil
+	}
 	c.st.NamespacePaths = make(map[string]string, len(c.st.Config.Namespaces))
 	for _, n := range c.st.Config.Namespaces {
 		c.st.NamespacePaths[n.Type] = "/proc/" + strconv.Itoa(id.PID) + "/ns/" + namespaceFile(n.Type)

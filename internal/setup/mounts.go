@@ -146,7 +146,10 @@ func (e *Env) addMount(m *mount) error {
 	}
 	if !m.opt.bind {
 		e.takeMode(m, place)
-		if err := e.build(m); err != nil {
+		if !e.bindsCgroup2(m) { // which has been opened
+			err = e.build(m)
+		}
+		if err != nil {
 			return err
 		}
 	}

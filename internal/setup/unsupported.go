@@ -12,7 +12,7 @@ import (
 // asks for must not start.
 func unsupported() []string {
 	return []string{"process.apparmorProfile", "process.selinuxLabel",
-		"linux.intelRdt", "linux.netDevices"}
+		"linux.intelRdt"}
 }
 
 // Ignored lists the fields that need no step, each with the reason.
@@ -40,8 +40,7 @@ func refuseUnsupported(e *Env) error {
 	if l := e.Spec.Linux; l != nil {
 		errs = append(errs,
 			refuse(seccomp.Notifies(l.Seccomp), "linux.seccomp.listenerPath: an agent for SCMP_ACT_NOTIFY"),
-			refuse(l.IntelRdt != nil, "linux.intelRdt"),
-			refuse(len(l.NetDevices) > 0, "linux.netDevices"))
+			refuse(l.IntelRdt != nil, "linux.intelRdt"))
 	}
 	for _, m := range e.plan() {
 		if m.idmapped() && !m.opt.bind {
