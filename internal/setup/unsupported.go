@@ -3,8 +3,6 @@ package setup
 import (
 	"errors"
 	"fmt"
-
-	"tongs/internal/seccomp"
 )
 
 // unsupported lists the fields that this version refuses instead of ignoring
@@ -39,7 +37,6 @@ func refuseUnsupported(e *Env) error {
 	errs := e.refuseProcess()
 	if l := e.Spec.Linux; l != nil {
 		errs = append(errs,
-			refuse(seccomp.Notifies(l.Seccomp), "linux.seccomp.listenerPath: an agent for SCMP_ACT_NOTIFY"),
 			refuse(l.IntelRdt != nil, "linux.intelRdt"),
 			refuse(len(l.NetDevices) > 0, "linux.netDevices"))
 	}
