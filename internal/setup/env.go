@@ -78,8 +78,9 @@ type Env struct {
 	mounts   []*mount // the plan of spec.mounts
 	late     []late   // mounts that become read-only once they are filled
 	proc     kernel.Handle
-	hasKcore bool // the host has /proc/kcore
-	devSet   bool // /dev was filled while it was detached
+	hostProc kernel.Handle // for the labels of the process
+	hasKcore bool          // the host has /proc/kcore
+	devSet   bool          // /dev was filled while it was detached
 
 	files *kernel.Limit // of descriptors as the caller has it, if it was raised
 

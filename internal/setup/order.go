@@ -13,7 +13,7 @@ func HostOrder() []Step {
 		{"cgroup directories", nil, (*Env).openCgroups},
 		{"devices of the host", nil, openDevices},
 		{"null device", nil, openNull},
-		{"mount label", []string{"linux.mountLabel"}, lookForSELinux},
+		{"labels", []string{"linux.mountLabel"}, lookForLabels},
 		{"kernel's memory image", nil, lookForKcore},
 		{"namespaces to join", []string{"linux.namespaces"}, openNamespaces},
 		// Sources are the host's: opened before the container's namespaces
@@ -51,6 +51,7 @@ func CreateOrder() []Step {
 		// The environment is complete, and the host's paths are still there.
 		{"hooks of the host", []string{"hooks.prestart", "hooks.createRuntime"}, runRuntimeHooks},
 		{"hooks inside", []string{"hooks.createContainer"}, runCreateContainerHooks},
+		{"labels of the process", []string{"process.apparmorProfile", "process.selinuxLabel"}, setLabels}, // not of hooks that act for the host
 		{"pivot", nil, enterRoot}, // from here on no path of the host exists in the namespace
 		{"null for standard streams", nil, replaceNull},
 		{"console", []string{"process.terminal", "process.consoleSize"}, openConsole}, // from the container's own devpts

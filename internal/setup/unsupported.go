@@ -9,8 +9,7 @@ import (
 // them: a container without the protection or effect that its configuration
 // asks for must not start.
 func unsupported() []string {
-	return []string{"process.apparmorProfile", "process.selinuxLabel",
-		"linux.intelRdt", "linux.netDevices"}
+	return []string{"linux.intelRdt", "linux.netDevices"}
 }
 
 // Ignored lists the fields that need no step, each with the reason.
@@ -34,7 +33,7 @@ func Ignored() map[string]string {
 }
 
 func refuseUnsupported(e *Env) error {
-	errs := e.refuseProcess()
+	var errs []error
 	if l := e.Spec.Linux; l != nil {
 		errs = append(errs,
 			refuse(l.IntelRdt != nil, "linux.intelRdt"),
@@ -46,17 +45,6 @@ func refuseUnsupported(e *Env) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// refuseUnsupportedProcess is refuseUnsupported for exec.
-func refuseUnsupportedProcess(e *Env) error { return errors.Join(e.refuseProcess()...) }
-
-func (e *Env) refuseProcess() []error {
-	p := e.Spec.Process
-	return []error{
-		refuse(p.ApparmorProfile != "", "process.apparmorProfile"),
-		refuse(p.SelinuxLabel != "", "process.selinuxLabel"),
-	}
 }
 
 // refuse is the error for a field that is set, nil for one that is not.
