@@ -47,6 +47,7 @@ type creation struct {
 	dir   *state.Dir
 	st    *state.State
 	env   *setup.Env
+	agent *agent
 	stub  *stub.Stub
 	fifo  int
 	init  *Init
@@ -100,6 +101,10 @@ func (c *creation) prepare() (err error) {
 	if err := c.handover().check(); err != nil {
 		return err
 	}
+	c.agent = agentOf(c.b.Spec, c.b.Dir)
+	if err := c.agent.check(); err != nil {
+		return err
+	}
 	rootless, auto := rootless(c.o.Rootless)
 	c.group, err = cgroup.New(c.b.Spec, cgroup.Options{ID: c.o.ID, Systemd: c.o.SystemdCgroup, Rootless: rootless, Auto: auto})
 	if err != nil {
@@ -149,6 +154,9 @@ func (c *creation) create(store *state.Store) (err error) {
 		return err
 	}
 	if err := c.dir.Write(c.st); err != nil {
+		return err
+	}
+	if err := c.keepConfig(); err != nil {
 		return err
 	}
 	if err := c.group.Create(); err != nil {
@@ -267,7 +275,7 @@ func (c *creation) explain(err error) error {
 // finish makes the container known: the state, the pid file, the terminal.
 // From the moment that the process is parked it needs tongs no more.
 func (c *creation) finish() error {
-	c.init = &Init{Dir: c.dir, PID: c.stub.PID, PidFD: c.stub.PidFD, st: c.st, group: c.group, stub: c.stub, env: c.env}
+	c.init = &Init{Dir: c.dir, PID: c.stub.PID, PidFD: c.stub.PidFD, st: c.st, group: c.group, stub: c.stub, env: c.env, agent: c.agent}
 	if c.hooksDuringCreate() {
 		c.setPhase()
 		if err := c.dir.Write(c.st); err != nil {
