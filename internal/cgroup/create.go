@@ -217,7 +217,7 @@ func (g *Group) Join(pid int) error {
 		return nil
 	}
 	if g.systemd != nil {
-		return g.systemd.start(pid)
+		return g.startUnit(pid)
 	}
 	return g.Enter(pid)
 }

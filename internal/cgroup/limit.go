@@ -21,8 +21,6 @@ func (g *Group) Limit() error {
 	if len(g.hierarchies) == 0 {
 		return nil
 	}
-	// Devices last: a systemd unit's own device program, if any, comes with
-	// its properties.
 	if err := g.set(g.resources); err != nil {
 		return err
 	}
@@ -39,6 +37,11 @@ func (g *Group) Update(res *specs.LinuxResources) error {
 	if len(g.hierarchies) == 0 && isSet(r) {
 		return errors.New("cannot set limits: the container has no cgroup")
 	}
+	if g.systemd != nil && isSet(r) {
+		if err := g.updateUnit(r); err != nil {
+			return err
+		}
+	}
 	return g.set(r)
 }
 
@@ -51,8 +54,6 @@ func (g *Group) set(r *cgroups.Resources) error {
 	var err error
 	config := &cgroups.Cgroup{Resources: r, Rootless: g.rootless}
 	switch {
-	case g.systemd != nil:
-		m = g.systemd.manager
 	case g.unified:
 		m, err = fs2.NewManager(config, g.hierarchies[0].Dir)
 	default:
