@@ -120,7 +120,7 @@ func (e *Env) addMount(m *mount) error {
 	if m.opt.copyUp && m.fstype != "tmpfs" {
 		return fmt.Errorf("%s.options: tmpcopyup is for a tmpfs only, not for a mount of type %s", m.field, m.fstype)
 	}
-	if m.fstype == "cgroup" {
+	if m.fstype == "cgroup" && !e.NoCgroup {
 		return e.addCgroupV1(m)
 	}
 	if m.opt.copyLink && m.opt.bind {
@@ -139,7 +139,7 @@ func (e *Env) addMount(m *mount) error {
 	}
 	if !m.opt.bind {
 		e.takeMode(m, place)
-		if !e.bindsCgroup2(m) { // which has been opened
+		if !e.buildCgroup(m) {
 			err = e.build(m)
 		}
 		if err != nil {
