@@ -139,10 +139,7 @@ func (e *Env) addMount(m *mount) error {
 	}
 	if !m.opt.bind {
 		e.takeMode(m, place)
-		if !e.buildCgroup(m) {
-			err = e.build(m)
-		}
-		if err != nil {
+		if err := e.build(m); err != nil {
 			return err
 		}
 	}
@@ -192,6 +189,9 @@ func (e *Env) propagate(m *mount) {
 
 // build makes the detached mount.
 func (e *Env) build(m *mount) error {
+	if e.buildCgroup(m) {
+		return nil
+	}
 	if m.fstype == "" || m.fstype == "none" {
 		return fmt.Errorf("%s.type: required unless the options have bind or rbind", m.field)
 	}
