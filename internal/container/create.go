@@ -169,7 +169,7 @@ func (c *creation) create(store *state.Store) (err error) {
 		c.group.Remove()
 	})
 	defer c.group.Close()
-	c.env.CgroupsV1 = hierarchies(c.group) // none if it does without
+	c.env.CgroupsV1, c.env.NoCgroup = hierarchies(c.group), len(c.group.Hierarchies()) == 0
 	if err := c.announce(); err != nil {
 		return err
 	}
@@ -229,7 +229,7 @@ func (c *creation) start() error {
 		Preserve: c.env.PreserveFDs, Inherit: inherit, ImageDirs: imageDirs(c.dir), Dumpable: c.env.WrittenByOwner()}
 	c.stub, err = stub.Start(config)
 	if cgroupFD >= 0 && errors.Is(err, unix.EACCES) && c.group.GiveUp() { // made, but not to be entered
-		config.CgroupFD, c.env.CgroupsV1 = -1, nil
+		config.CgroupFD, c.env.NoCgroup = -1, true
 		c.stub, err = stub.Start(config)
 	}
 	if err != nil {
