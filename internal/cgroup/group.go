@@ -32,6 +32,7 @@ type Options struct {
 	ID       string // the container's id: the default name of the cgroup
 	Systemd  bool   // let systemd make the cgroup (--systemd-cgroup)
 	Rootless bool   // do without a cgroup where permission and configuration let us
+	Auto     bool   // the same if this is not the host's root but that of a user namespace
 }
 
 // Group is the cgroup of one container. It is not safe for concurrent use,
@@ -43,6 +44,7 @@ type Group struct {
 	devices     devicePolicy
 	systemd     *unit // nil: we make the directories
 	rootless    bool
+	auto        bool // see isRootless
 	defaultPath bool // linux.cgroupsPath was empty
 
 	owned      []string // see Owned
@@ -73,11 +75,8 @@ func (g *Group) Hierarchies() []Hierarchy { return g.hierarchies }
 // creates nothing. Its error lists every wrong field of linux.resources, each
 // beginning with its path.
 func New(spec *specs.Spec, o Options) (*Group, error) {
-	unified, err := isUnified()
-	if err != nil {
-		return nil, err
-	}
-	g := &Group{unified: unified, fd: -1, rootless: o.Rootless}
+	unified, errFind := isUnified()
+	g := &Group{unified: unified, fd: -1, rootless: o.Rootless, auto: o.Auto}
 	var path string
 	var res *specs.LinuxResources
 	if spec.Linux != nil {
@@ -93,7 +92,9 @@ func New(spec *specs.Spec, o Options) (*Group, error) {
 		return nil, err
 	}
 	g.resources, g.devices = r, devices
+	err := errFind
 	switch {
+	case err != nil:
 	case o.Systemd:
 		err = g.locateSystemd(spec, path, o)
 	case unified:
@@ -101,7 +102,7 @@ func New(spec *specs.Spec, o Options) (*Group, error) {
 	default:
 		err = g.locateV1(path, o.ID)
 	}
-	if err != nil {
+	if err != nil && (o.Systemd || !g.goWithout()) {
 		return nil, err
 	}
 	return g, nil

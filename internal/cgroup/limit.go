@@ -62,7 +62,7 @@ func (g *Group) set(r *cgroups.Resources) error {
 	if err == nil {
 		err = m.Set(r)
 	}
-	return nameField(err)
+	return g.explain(nameField(err))
 }
 
 func (g *Group) limitDevices() error {
@@ -191,4 +191,27 @@ func fieldOf(file string) string {
 		return "blockIO"
 	}
 	return ""
+}
+
+// TryDevices loads the program that allows the default devices, and asks for those
+// of the root cgroup, which takes the rights to attach one.
+func TryDevices() error {
+	policy, err := newDevicePolicy(nil)
+	if err != nil {
+		return err
+	}
+	prog, err := loadDeviceProgram(policy.program())
+	if err != nil {
+		return fmt.Errorf("cannot load: %w", err)
+	}
+	unix.Close(prog)
+	dir, err := unix.Open(root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("cannot open %s: %w", root, err)
+	}
+	defer unix.Close(dir)
+	if _, err := devicePrograms(dir); err != nil {
+		return fmt.Errorf("cannot list: %w", err)
+	}
+	return nil
 }

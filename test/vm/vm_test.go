@@ -47,7 +47,7 @@ func TestVM(t *testing.T) {
 	tests := asked()
 	disk := filepath.Join(t.TempDir(), "tests.img")
 	makeDisk(t, disk, tests)
-	m := boot(t, openImage(t), disk)
+	m := bootDisk(t, openImage(t), disk)
 	if err := m.tests(t, tests); err != nil {
 		t.Fatal(err)
 	}
