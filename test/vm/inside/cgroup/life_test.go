@@ -70,7 +70,9 @@ func TestForkBomb(t *testing.T) {
 		}), id)
 		st, _ := h.State(id)
 		dir := h.CgroupDir(st.PID, "")
-		if !linuxtest.Until(func() bool { return strings.Contains(read(t, dir+"/pids.events"), "max ") && !strings.HasSuffix(read(t, dir+"/pids.events"), " 0") }) {
+		if !linuxtest.Until(func() bool {
+			return strings.Contains(read(t, dir+"/pids.events"), "max ") && !strings.HasSuffix(read(t, dir+"/pids.events"), " 0")
+		}) {
 			t.Fatalf("the bomb does not reach its limit: %s of %d", read(t, dir+"/pids.current"), most)
 		}
 		begin := time.Now()
