@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -42,7 +43,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		createCommand(), runCommand(), startCommand(), execCommand(), stateCommand(), killCommand(),
-		deleteCommand(), listCommand(), psCommand(), pauseCommand(), resumeCommand(), updateCommand(), featuresCommand(), specCommand(),
+		deleteCommand(), listCommand(), psCommand(), pauseCommand(), resumeCommand(), updateCommand(), eventsCommand(), featuresCommand(), specCommand(),
 	}
 }
 
@@ -60,6 +61,9 @@ type options struct {
 	force  bool   // delete
 	format string // list
 	quiet  bool   // list
+
+	interval time.Duration // events
+	stats    bool          // events
 
 	rootless bool // spec
 }
