@@ -40,10 +40,13 @@ func needsController(r *cgroups.Resources) bool {
 		r.CpuShares != 0 || r.CpuWeight != 0 || r.CpuQuota != 0 || r.CpuPeriod != 0 || r.CpuBurst != nil ||
 		r.CpuRtRuntime != 0 || r.CpuRtPeriod != 0 || r.CPUIdle != nil ||
 		r.CpusetCpus != "" || r.CpusetMems != "" || r.PidsLimit != nil ||
-		r.BlkioWeight != 0 || r.BlkioLeafWeight != 0 || len(r.BlkioWeightDevice) > 0 ||
+		needsBlockIO(r) || len(r.HugetlbLimit) > 0 || len(r.Rdma) > 0 || len(r.Unified) > 0
+}
+
+func needsBlockIO(r *cgroups.Resources) bool {
+	return r.BlkioWeight != 0 || r.BlkioLeafWeight != 0 || len(r.BlkioWeightDevice) > 0 ||
 		len(r.BlkioThrottleReadBpsDevice) > 0 || len(r.BlkioThrottleWriteBpsDevice) > 0 ||
-		len(r.BlkioThrottleReadIOPSDevice) > 0 || len(r.BlkioThrottleWriteIOPSDevice) > 0 ||
-		len(r.HugetlbLimit) > 0 || len(r.Rdma) > 0 || len(r.Unified) > 0
+		len(r.BlkioThrottleReadIOPSDevice) > 0 || len(r.BlkioThrottleWriteIOPSDevice) > 0
 }
 
 func convertPids(r *cgroups.Resources, pids *specs.LinuxPids) error {

@@ -12,6 +12,11 @@ func convertCPU(r *cgroups.Resources, c *specs.LinuxCPU, unified bool) error {
 		return nil
 	}
 	if c.Shares != nil {
+		// v1 has a range; it would be clamped in silence. v2's weight is
+		// converted into one.
+		if s := *c.Shares; !unified && s != 0 && (s < 2 || s > 262144) {
+			return fmt.Errorf("linux.resources.cpu.shares: %d is not between 2 and 262144", s)
+		}
 		r.CpuShares = *c.Shares
 		// Quadratic, with 1024 shares as weight 100 (runc#4772).
 		r.CpuWeight = cgroups.ConvertCPUSharesToCgroupV2Value(*c.Shares)
