@@ -104,6 +104,10 @@ func (g *Group) createDir(h Hierarchy) error {
 		if !existed {
 			unix.Rmdir(h.Dir)
 		}
+		var pe *os.PathError
+		if errors.As(err, &pe) && fieldOf(filepath.Base(pe.Path), "") != "" {
+			return g.nameField(err)
+		}
 		if strings.Contains(err.Error(), "with domain controllers") { // the module's words
 			err = fmt.Errorf("%w: linux.resources asks for what only a cgroup of type domain can limit", err)
 		}

@@ -62,7 +62,7 @@ func (g *Group) nameField(err error) error {
 		return fmt.Errorf("linux.resources: cannot set: %w", err)
 	}
 	dir, file := filepath.Split(pe.Path)
-	field := fieldOf(file)
+	field := fieldOf(file, err.Error())
 	if field == "" {
 		return fmt.Errorf("linux.resources: cannot set: %w", err)
 	}
@@ -109,49 +109,41 @@ func (g *Group) setUnified(files map[string]string) error {
 }
 
 // fieldOf maps a control file to its field; "" for those of linux.resources.unified.
-func fieldOf(file string) string {
-	switch file {
-	case "memory.max", "memory.limit_in_bytes":
-		return "memory.limit"
-	case "memory.low", "memory.soft_limit_in_bytes":
-		return "memory.reservation"
-	case "memory.swap.max", "memory.memsw.limit_in_bytes":
-		return "memory.swap"
-	case "memory.swappiness":
-		return "memory.swappiness"
-	case "memory.oom_control":
-		return "memory.disableOOMKiller"
-	case "cpu.weight", "cpu.shares":
-		return "cpu.shares"
-	case "cpu.max", "cpu.cfs_quota_us":
-		return "cpu.quota"
-	case "cpu.cfs_period_us":
-		return "cpu.period"
-	case "cpu.max.burst", "cpu.cfs_burst_us":
-		return "cpu.burst"
-	case "cpu.rt_runtime_us":
-		return "cpu.realtimeRuntime"
-	case "cpu.rt_period_us":
-		return "cpu.realtimePeriod"
-	case "cpu.idle":
-		return "cpu.idle"
-	case "cpuset.cpus":
-		return "cpu.cpus"
-	case "cpuset.mems":
-		return "cpu.mems"
-	case "pids.max":
-		return "pids.limit"
-	case "net_cls.classid":
-		return "network.classID"
-	case "net_prio.ifpriomap":
-		return "network.priorities"
-	case "rdma.max":
-		return "rdma"
+// What was written tells the fields of v2's io.max apart.
+func fieldOf(file, text string) string {
+	for _, f := range []struct{ file, field string }{
+		{"memory.max", "memory.limit"}, {"memory.limit_in_bytes", "memory.limit"},
+		{"memory.low", "memory.reservation"}, {"memory.soft_limit_in_bytes", "memory.reservation"},
+		{"memory.swap.max", "memory.swap"}, {"memory.memsw.limit_in_bytes", "memory.swap"},
+		{"memory.swappiness", "memory.swappiness"}, {"memory.oom_control", "memory.disableOOMKiller"},
+		{"cpu.weight", "cpu.shares"}, {"cpu.shares", "cpu.shares"},
+		{"cpu.max", "cpu.quota"}, {"cpu.cfs_quota_us", "cpu.quota"}, {"cpu.cfs_period_us", "cpu.period"},
+		{"cpu.max.burst", "cpu.burst"}, {"cpu.cfs_burst_us", "cpu.burst"},
+		{"cpu.rt_runtime_us", "cpu.realtimeRuntime"}, {"cpu.rt_period_us", "cpu.realtimePeriod"},
+		{"cpu.idle", "cpu.idle"}, {"cpuset.cpus", "cpu.cpus"}, {"cpuset.mems", "cpu.mems"},
+		{"pids.max", "pids.limit"}, {"net_cls.classid", "network.classID"}, {"net_prio.ifpriomap", "network.priorities"}, {"rdma.max", "rdma"},
+		{"blkio.weight", "blockIO.weight"}, {"blkio.bfq.weight", "blockIO.weight"}, {"io.weight", "blockIO.weight"},
+		{"blkio.leaf_weight", "blockIO.leafWeight"},
+		{"blkio.weight_device", "blockIO.weightDevice"}, {"blkio.bfq.weight_device", "blockIO.weightDevice"},
+		{"blkio.leaf_weight_device", "blockIO.weightDevice"},
+		{"blkio.throttle.read_bps_device", "blockIO.throttleReadBpsDevice"}, {"blkio.throttle.write_bps_device", "blockIO.throttleWriteBpsDevice"},
+		{"blkio.throttle.read_iops_device", "blockIO.throttleReadIOPSDevice"}, {"blkio.throttle.write_iops_device", "blockIO.throttleWriteIOPSDevice"},
+	} {
+		if f.file == file {
+			return f.field
+		}
 	}
-	switch {
-	case len(file) > 8 && file[:8] == "hugetlb.":
+	if strings.HasPrefix(file, "hugetlb.") {
 		return "hugepageLimits"
-	case len(file) > 3 && file[:3] == "io.", len(file) > 6 && file[:6] == "blkio.":
+	}
+	if file == "io.max" {
+		for _, f := range []struct{ key, field string }{{" rbps=", "ReadBps"}, {" wbps=", "WriteBps"}, {" riops=", "ReadIOPS"}, {" wiops=", "WriteIOPS"}} {
+			if strings.Contains(text, f.key) {
+				return "blockIO.throttle" + f.field + "Device"
+			}
+		}
+	}
+	if strings.HasPrefix(file, "io.") || strings.HasPrefix(file, "blkio.") {
 		return "blockIO"
 	}
 	return ""

@@ -122,14 +122,27 @@ func (o *OOM) News() (uint64, error) {
 
 // killed is how many processes of a v2 cgroup the kernel has killed for lack
 // of memory.
-func (o *OOM) killed() (uint64, error) {
-	text, err := readFile(o.dir, "memory.events")
+func (o *OOM) killed() (uint64, error) { return oomKills(o.dir, "memory.events") }
+
+func oomKills(dir, file string) (uint64, error) {
+	text, err := readFile(dir, file)
 	if err != nil {
 		return 0, err
 	}
 	n, err := strconv.ParseUint(value(text, "oom_kill"), 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("cannot read oom_kill in %q: %w", o.dir+"/memory.events", err)
+		return 0, fmt.Errorf("cannot read oom_kill in %q: %w", dir+"/"+file, err)
 	}
 	return n, nil
+}
+
+// OOMKilled tells whether the kernel has killed a process of the cgroup for
+// lack of memory. Where nobody counts it has not.
+func (g *Group) OOMKilled() bool {
+	dir, file := g.dir("memory"), "memory.oom_control" // 4.13 has oom_kill there
+	if g.unified {
+		dir, file = g.dir(""), "memory.events"
+	}
+	n, err := oomKills(dir, file)
+	return err == nil && n > 0
 }

@@ -27,6 +27,34 @@ func convert(res *specs.LinuxResources, unified bool) (*cgroups.Resources, error
 	)
 }
 
+// Ignored lists the fields that are set and that the host's cgroup version has
+// no file for. runc ignores them in silence.
+func (g *Group) Ignored() []string { return ignored(g.resources, g.unified) }
+
+func ignored(r *cgroups.Resources, unified bool) []string {
+	if !unified {
+		return nil
+	}
+	var list []string
+	for _, f := range []struct {
+		set   bool
+		field string
+	}{
+		{r.MemorySwappiness != nil && int64(*r.MemorySwappiness) != -1, "memory.swappiness"},
+		{r.OomKillDisable, "memory.disableOOMKiller"},
+		{r.CpuRtRuntime != 0, "cpu.realtimeRuntime"},
+		{r.CpuRtPeriod != 0, "cpu.realtimePeriod"},
+		{r.BlkioLeafWeight != 0, "blockIO.leafWeight"},
+		{r.NetClsClassid != 0, "network.classID"},
+		{len(r.NetPrioIfpriomap) > 0, "network.priorities"},
+	} {
+		if f.set {
+			list = append(list, "linux.resources."+f.field)
+		}
+	}
+	return list
+}
+
 // isSet tells whether there is anything for the module to write. What cannot
 // be set on the host's cgroup version counts too: the module knows.
 func isSet(r *cgroups.Resources) bool {

@@ -2,6 +2,7 @@ package cgroup
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/opencontainers/cgroups"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -41,19 +42,15 @@ func convertCPU(r *cgroups.Resources, c *specs.LinuxCPU, unified bool) error {
 		return fmt.Errorf("linux.resources.cpu.mems: %q is not a list like 0-1", c.Mems)
 	}
 	r.CpusetCpus, r.CpusetMems = c.Cpus, c.Mems
+	if b := c.Burst; b != nil && r.CpuQuota > 0 && *b > uint64(r.CpuQuota) {
+		return fmt.Errorf("linux.resources.cpu.burst: %d is above quota %d", *b, r.CpuQuota)
+	}
 	if i := c.Idle; i != nil && *i != 0 && *i != 1 {
 		return fmt.Errorf("linux.resources.cpu.idle: %d is not 0 or 1", *i)
 	}
 	return nil
 }
 
-// isList admits the characters of cpuset(7)'s list format; the kernel judges
-// the rest.
-func isList(s string) bool {
-	for _, c := range s {
-		if (c < '0' || c > '9') && c != ',' && c != '-' && c != ':' && c != '/' && c != ' ' && c != '\n' {
-			return false
-		}
-	}
-	return true
-}
+// isList admits the characters of cpuset(7)'s list format, with "all" and "N"
+// (5.12); the kernel judges the rest.
+func isList(s string) bool { return strings.Trim(s, "0123456789,-:/ \nalN") == "" }

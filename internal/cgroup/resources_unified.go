@@ -25,7 +25,7 @@ func convertUnified(r *cgroups.Resources, files map[string]string, unified bool)
 		}
 		// Would move processes, or kill or stop the container: not limits.
 		switch name {
-		case "cgroup.procs", "cgroup.threads", "cgroup.kill":
+		case "cgroup.procs", "cgroup.threads", "cgroup.kill", "cgroup.freeze":
 			return fmt.Errorf("linux.resources.unified: %q is not a limit", name)
 		}
 	}

@@ -78,6 +78,8 @@ func settings() []setting {
 		{name: "cpuset", set: cpu(specs.LinuxCPU{Cpus: "1", Mems: "0"}), want: map[string]string{"cpuset.cpus": "1", "cpuset.mems": "0"}},
 		{name: "cpuset ranges", set: cpu(specs.LinuxCPU{Cpus: "0,1"}), want: map[string]string{"cpuset.cpus": "0-1", "cpuset.mems": "0"}},
 
+		{name: "all of the cpuset", set: cpu(specs.LinuxCPU{Cpus: "all"}), want: map[string]string{"cpuset.cpus": "0-1", "cpuset.mems": "0"}},
+
 		{name: "pids limit", set: pids(77), want: map[string]string{"pids.max": "77"}},
 		{name: "pids unlimited", set: pids(-1), want: map[string]string{"pids.max": "max"}},
 		{name: "pids limit 0", set: pids(0), want: map[string]string{"pids.max": "1"}, unlike: map[string]string{"pids.max": "0 is a limit, as since runc 1.3"}},
@@ -93,6 +95,32 @@ func settings() []setting {
 			r.Devices = []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}, {Allow: true, Type: "c", Major: ptr(int64(10)), Minor: ptr(int64(229)), Access: "rw"}}
 		}, want: map[string]string{}},
 		{name: "all devices", set: func(r *specs.LinuxResources) { r.Devices = []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}} }, want: map[string]string{}},
+	}
+}
+
+// settingsV2 covers what this machine's v2 tree has.
+func settingsV2() []setting {
+	huge := func(r *specs.LinuxResources) {
+		r.HugepageLimits = []specs.LinuxHugepageLimit{{Pagesize: "2MB", Limit: 4 << 20}, {Pagesize: "1GB", Limit: 0}}
+	}
+	const unlimited = "9223372036854771712"
+	rsvd := map[string]string{"hugetlb.2MB.rsvd.max": "set with hugetlb.2MB.max, as since runc 1.2", "hugetlb.1GB.rsvd.max": "the same"}
+	return []setting{
+		{name: "default", set: func(*specs.LinuxResources) {}, want: map[string]string{"hugetlb.2MB.max": unlimited, "cgroup.type": "domain", "cgroup.freeze": "0"}},
+		{name: "no resources at all", want: map[string]string{"hugetlb.2MB.max": unlimited}},
+		{name: "huge pages", set: huge, want: map[string]string{"hugetlb.2MB.max": "4194304", "hugetlb.2MB.rsvd.max": "4194304", "hugetlb.1GB.max": "0", "hugetlb.1GB.rsvd.max": "0"}, unlike: rsvd},
+		{name: "unified", set: func(r *specs.LinuxResources) {
+			r.Unified = map[string]string{"cgroup.max.depth": "5", "cgroup.max.descendants": "77", "hugetlb.2MB.max": "2097152"}
+		}, want: map[string]string{"cgroup.max.depth": "5", "cgroup.max.descendants": "77", "hugetlb.2MB.max": "2097152", "hugetlb.2MB.rsvd.max": unlimited}},
+		{name: "unified wins", set: func(r *specs.LinuxResources) {
+			huge(r)
+			r.Unified = map[string]string{"hugetlb.2MB.max": "max"}
+		}, want: map[string]string{"hugetlb.2MB.max": "max", "hugetlb.2MB.rsvd.max": "4194304"}, unlike: rsvd},
+		{name: "of v1", set: func(r *specs.LinuxResources) {
+			r.Network = &specs.LinuxNetwork{ClassID: ptr(uint32(5)), Priorities: []specs.LinuxInterfacePriority{{Name: "lo", Priority: 1}}}
+			r.Memory = &specs.LinuxMemory{Swappiness: ptr(uint64(5)), DisableOOMKiller: ptr(true)}
+			r.CPU = &specs.LinuxCPU{RealtimeRuntime: ptr(int64(5)), RealtimePeriod: ptr(uint64(50))}
+		}, want: map[string]string{"hugetlb.2MB.max": unlimited}},
 	}
 }
 
@@ -143,9 +171,13 @@ func sorted(text string) string {
 }
 
 // readInside reads files where the container's own cgroup mount shows them.
-func readInside(t *testing.T, pid int, file string) string {
+func readInside(t *testing.T, h *linuxtest.Host, pid int, file string) string {
 	t.Helper()
-	found, err := filepath.Glob(fmt.Sprintf("/proc/%d/root/sys/fs/cgroup/*/%s", pid, file))
+	pattern := fmt.Sprintf("/proc/%d/root/sys/fs/cgroup/*/%s", pid, file)
+	if h.V2 {
+		pattern = fmt.Sprintf("/proc/%d/root/sys/fs/cgroup/%s", pid, file)
+	}
+	found, err := filepath.Glob(pattern)
 	if err != nil || len(found) != 1 {
 		t.Errorf("%s inside: %q, %v", file, found, err)
 		return ""
@@ -161,13 +193,15 @@ func readInside(t *testing.T, pid int, file string) string {
 // outside and inside, and no file of any controller differs from what runc makes
 // of the same configuration.
 func TestSettings(t *testing.T) {
-	h := linuxtest.One(t)
-	if h.V2 {
-		t.Skip("this machine has no v1 hierarchies")
-	}
-	for _, s := range settings() {
-		h.Sub(t, s.name, func(t *testing.T, h *linuxtest.Host) { compareSetting(t, h, s) })
-	}
+	linuxtest.Each(t, func(t *testing.T, h *linuxtest.Host) {
+		list := settings()
+		if h.V2 {
+			list = settingsV2()
+		}
+		for _, s := range list {
+			h.Sub(t, s.name, func(t *testing.T, h *linuxtest.Host) { compareSetting(t, h, s) })
+		}
+	})
 }
 
 func compareSetting(t *testing.T, h *linuxtest.Host, s setting) {
@@ -189,7 +223,7 @@ func compareSetting(t *testing.T, h *linuxtest.Host, s setting) {
 			same(t, file+" after start", after, before[file])
 		}
 		for file := range s.want {
-			same(t, file+" from inside", readInside(t, st.PID, file), before[file])
+			same(t, file+" from inside", readInside(t, h, st.PID, file), before[file])
 		}
 		h.Must("delete", "--force", id)
 		return before
