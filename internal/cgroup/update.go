@@ -31,7 +31,7 @@ func (g *Group) Update(res *specs.LinuxResources) error {
 	if err := g.completeQuota(r); err != nil {
 		return err
 	}
-	old := g.save()
+	old := g.save(r)
 	err = g.set(r)
 	if err != nil {
 		old.restore()
@@ -86,18 +86,25 @@ func (g *Group) quota() (quota int64, period uint64, err error) {
 // settings are the contents of control files.
 type settings []struct{ dir, file, value string }
 
-// save reads the control files that have one value and that Update may write.
-// Those with a line for each device are not among them.
-func (g *Group) save() settings {
+// save reads the control files that have one value and that Update may write
+// for r. Those with a line for each device are not among them.
+func (g *Group) save(r *cgroups.Resources) settings {
+	files := []string{
+		"memory.max", "memory.swap.max", "memory.low",
+		"memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.soft_limit_in_bytes", "memory.swappiness",
+		"cpu.max", "cpu.max.burst", "cpu.weight", "cpu.idle",
+		"cpu.shares", "cpu.cfs_period_us", "cpu.cfs_quota_us", "cpu.cfs_burst_us", "cpu.rt_period_us", "cpu.rt_runtime_us",
+		"cpuset.cpus", "cpuset.mems", "pids.max", "blkio.weight", "blkio.bfq.weight", "io.weight", "io.bfq.weight",
+	}
+	files = append(files, sortedKeys(r.Unified)...)
+	for _, h := range r.HugetlbLimit {
+		for _, suffix := range []string{".max", ".rsvd.max", ".limit_in_bytes", ".rsvd.limit_in_bytes"} {
+			files = append(files, "hugetlb."+h.Pagesize+suffix)
+		}
+	}
 	var s settings
 	for _, h := range g.hierarchies {
-		for _, file := range []string{
-			"memory.max", "memory.swap.max", "memory.low",
-			"memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.soft_limit_in_bytes", "memory.swappiness",
-			"cpu.max", "cpu.max.burst", "cpu.weight", "cpu.idle",
-			"cpu.shares", "cpu.cfs_period_us", "cpu.cfs_quota_us", "cpu.cfs_burst_us", "cpu.rt_period_us", "cpu.rt_runtime_us",
-			"cpuset.cpus", "cpuset.mems", "pids.max", "blkio.weight", "blkio.bfq.weight", "io.weight", "io.bfq.weight",
-		} {
+		for _, file := range files {
 			if value, err := readFile(h.Dir, file); err == nil { // each hierarchy has some of them
 				s = append(s, struct{ dir, file, value string }{h.Dir, file, value})
 			}

@@ -70,6 +70,9 @@ func Watch(store *state.Store, id string, interval time.Duration, emit func(*Eve
 		}
 		next = next.Add(max(interval, time.Since(next)))
 		if e, err := w.stats(); err != nil {
+			if ended, errWait := w.init.Wait(0); errWait == nil && ended {
+				continue // and everything was removed meanwhile
+			}
 			warn(err.Error())
 		} else if err := emit(e); err != nil {
 			return err
