@@ -64,11 +64,10 @@ func (g *Group) Create() error {
 			continue
 		}
 		removeAll(made)
-		if g.rootless && g.defaultPath && isForbidden(err) && !needsController(g.resources) {
-			g.hierarchies, g.owned = nil, nil
+		if isForbidden(err) && g.goWithout() {
 			return nil
 		}
-		return err
+		return g.explain(err)
 	}
 	if g.systemd == nil {
 		g.owned = made
@@ -225,7 +224,7 @@ func (g *Group) Join(pid int) error {
 		return nil
 	}
 	if g.systemd != nil {
-		return g.systemd.start(pid)
+		return g.startUnit(pid)
 	}
 	return g.Enter(pid)
 }
@@ -235,7 +234,7 @@ func (g *Group) Join(pid int) error {
 func (g *Group) Enter(pid int) error {
 	for _, h := range g.hierarchies {
 		err := writeFile(h.Dir, "cgroup.procs", fmt.Sprint(pid))
-		if err == nil || (g.rootless && g.defaultPath && isForbidden(err)) {
+		if err == nil || (isForbidden(err) && g.defaultPath && g.isRootless()) {
 			continue
 		}
 		return fmt.Errorf("cannot move process %d to cgroup: %w", pid, err)

@@ -18,8 +18,6 @@ func (g *Group) Limit() error {
 	if len(g.hierarchies) == 0 {
 		return nil
 	}
-	// Devices last: a systemd unit's own device program, if any, comes with
-	// its properties.
 	if err := g.set(g.resources); err != nil {
 		return err
 	}
@@ -36,15 +34,12 @@ func (g *Group) set(r *cgroups.Resources) error {
 		return err
 	}
 	config := &cgroups.Cgroup{Resources: r, Rootless: g.rootless}
-	if g.systemd != nil {
-		return g.nameField(g.systemd.manager.Set(r)) // the unified files are properties of the unit
-	}
 	if !g.unified {
 		m, err := fs.NewManager(config, g.Paths())
 		if err == nil {
 			err = m.Set(r)
 		}
-		return g.nameField(err)
+		return g.explain(g.nameField(err))
 	}
 	files := r.Unified
 	r.Unified = nil
@@ -52,10 +47,11 @@ func (g *Group) set(r *cgroups.Resources) error {
 	if err == nil {
 		err = m.Set(r)
 	}
+	r.Unified = files
 	if err != nil {
-		return g.nameField(err)
+		return g.explain(g.nameField(err))
 	}
-	return g.setUnified(files)
+	return g.explain(g.setUnified(files))
 }
 
 func (g *Group) limitDevices() error {
@@ -118,4 +114,27 @@ func inUserNamespace() bool {
 	var inside, outside, size uint64
 	n, _ := fmt.Sscan(text, &inside, &outside, &size)
 	return err == nil && (n != 3 || inside != 0 || outside != 0 || size != 1<<32-1)
+}
+
+// TryDevices loads the program that allows the default devices, and asks for those
+// of the root cgroup, which takes the rights to attach one.
+func TryDevices() error {
+	policy, err := newDevicePolicy(nil)
+	if err != nil {
+		return err
+	}
+	prog, err := loadDeviceProgram(policy.program())
+	if err != nil {
+		return fmt.Errorf("cannot load: %w", err)
+	}
+	unix.Close(prog)
+	dir, err := unix.Open(root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("cannot open %s: %w", root, err)
+	}
+	defer unix.Close(dir)
+	if _, err := devicePrograms(dir); err != nil {
+		return fmt.Errorf("cannot list: %w", err)
+	}
+	return nil
 }

@@ -32,7 +32,12 @@ func (g *Group) Update(res *specs.LinuxResources) error {
 		return err
 	}
 	old := g.save(r)
-	err = g.set(r)
+	if g.systemd != nil {
+		err = g.updateUnit(r)
+	}
+	if err == nil {
+		err = g.set(r)
+	}
 	if err != nil {
 		old.restore()
 	}
