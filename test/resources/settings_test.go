@@ -240,7 +240,7 @@ func compareSetting(t *testing.T, h *linuxtest.Host, s setting) {
 		switch reason := s.unlike[file]; {
 		case reason == "":
 			same(t, file+", beside runc", tongs[file], runc[file])
-		case tongs[file] == runc[file]:
+		case tongs[file] == runc[file] && !h.V2: // whose root others change at the same time
 			t.Errorf("%s: no difference any more: %s", file, reason)
 		}
 	}
