@@ -110,6 +110,9 @@ func (c *creation) prepare() (err error) {
 	if err != nil {
 		return err
 	}
+	for _, field := range c.group.Ignored() {
+		c.o.Warn(field + ": cgroup v2 has nothing like it; ignored")
+	}
 	c.env = &setup.Env{
 		Options: setup.Options{ID: c.o.ID, Bundle: c.b.Dir, NoPivot: c.o.NoPivot, NoNewKeyring: c.o.NoNewKeyring,
 			PreserveFDs: c.o.ListenFDs + c.o.PreserveFDs, Park: c.o.Park, UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())},
@@ -266,6 +269,10 @@ func (c *creation) makeFIFO() error {
 // of memory, if it was.
 func (c *creation) explain(err error) error {
 	var lost *kernel.LostError
+	if errors.As(err, &lost) && c.group.OOMKilled() {
+		// runc's phrase
+		return fmt.Errorf("linux.resources.memory.limit: container init was OOM-killed (memory limit too low?): %w", err)
+	}
 	if errors.As(err, &lost) {
 		return fmt.Errorf("container init died: %w", err)
 	}
