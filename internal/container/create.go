@@ -2,7 +2,6 @@ package container
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -182,7 +181,7 @@ func (c *creation) create(store *state.Store) (err error) {
 	// the image has been executed then.
 	c.env.Aside = []func() error{c.limit, c.completeState, func() error { return c.dir.Write(c.st) }}
 	if err := c.env.Do(setup.CreateOrder()); err != nil {
-		return c.explain(err)
+		return died(c.group, err)
 	}
 	return c.finish()
 }
@@ -256,16 +255,6 @@ func (c *creation) makeFIFO() error {
 	return err
 }
 
-// explain adds to an error that the container's process was killed for lack
-// of memory, if it was.
-func (c *creation) explain(err error) error {
-	var lost *kernel.LostError
-	if errors.As(err, &lost) {
-		return fmt.Errorf("container init died: %w", err)
-	}
-	return err
-}
-
 // finish makes the container known: the state, the pid file, the terminal.
 // From the moment that the process is parked it needs tongs no more.
 func (c *creation) finish() error {
@@ -283,7 +272,7 @@ func (c *creation) finish() error {
 	if err := c.init.queueTail(); err != nil || !c.o.Park {
 		return err
 	}
-	return c.stub.Park(c.init.tail)
+	return died(c.group, c.stub.Park(c.init.tail))
 }
 
 // namespaceName is runc's name of a namespace type in the state.
