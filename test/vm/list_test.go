@@ -13,5 +13,7 @@ type tests struct {
 func list() []tests {
 	return []tests{
 		{Package: "test/vm/inside/smoke", Seconds: 30},
+		{Package: "test/vm/inside/labels", Seconds: 120},
+		{Package: "test/agent", Arguments: []string{"-test.run=^TestAgent$"}, Seconds: 120}, // tracing beside AppArmor
 	}
 }
