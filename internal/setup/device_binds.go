@@ -76,7 +76,7 @@ func (e *Env) bindDevices() error {
 		if places[i].IsDir() {
 			return fmt.Errorf("%s: %s is a directory", d.field, d.path)
 		}
-		e.Root.Attach(e.B, d.field, d.h, nil, places[i])
+		e.Root.Attach(e.B, d.field, d.h, places[i])
 		e.B.Close(d.h)
 	}
 	return nil

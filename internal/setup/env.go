@@ -28,6 +28,7 @@ type Options struct {
 	PreserveFDs  int
 	UID, GID     uint32 // whose rights tongs has
 	Park         bool   // the process waits for exec.fifo (create), not for us (run)
+	FewSources   bool   // treat more than one bind source as many; for tests
 }
 
 // Env is what the steps of one run share.
@@ -81,6 +82,9 @@ type Env struct {
 	FirstOwn  uint          // the container's first descriptor that its program does not get
 
 	root      kernel.Handle            // root.path's tree
+	rootDir   *kernel.Stat             // of root.path
+	rootFS    *kernel.Statfs           // that root.path lies in
+	freight   *freight                 // sources that are sent; nil if they are inherited
 	sources   []source                 // of bind mounts, by index of spec.mounts
 	mappings  map[string]kernel.Handle // user namespaces of idmapped mounts
 	binds     []*deviceBind            // the host's devices, in a user namespace
@@ -90,12 +94,13 @@ type Env struct {
 	stdioNull [3]bool                  // descriptor i is the host's /dev/null
 	stdioOwn  [3]bool                  // descriptor i is to be given to the container's user
 
-	label    string   // linux.mountLabel, if SELinux is enabled
-	mounts   []*mount // the plan of spec.mounts
-	late     []late   // mounts that become read-only once they are filled
-	proc     kernel.Handle
-	hasKcore bool // the host has /proc/kcore
-	devSet   bool // /dev was filled while it was detached
+	label      string     // linux.mountLabel, if SELinux is enabled
+	mounts     []*mount   // the plan of spec.mounts
+	late       []late     // mounts that become read-only once they are filled
+	unverified []attached // mounts whose paths are still to be looked up again
+	proc       kernel.Handle
+	hasKcore   bool // the host has /proc/kcore
+	devSet     bool // /dev was filled while it was detached
 
 	files *kernel.Limit // of descriptors as the caller has it, if it was raised
 

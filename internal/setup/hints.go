@@ -9,19 +9,26 @@ import (
 	"tongs/internal/kernel"
 )
 
-// explain adds to the error of a call what the reader can do, where the kernel
-// refuses to a user namespace, or to who is not the host's root, what it allows
-// to that (user_namespaces(7), mount_namespaces(7)).
+// explain adds to the error of a call what the reader can do.
 func (e *Env) explain(err error) error {
 	var c *kernel.CallError
-	if errors.As(err, &c) && (e.limited() || e.inUserNamespace()) {
-		if text := e.why(c); text != "" && !strings.Contains(c.Hint, text) {
-			c.Hint = strings.TrimPrefix(c.Hint+"; "+text, "; ")
-		}
+	if !errors.As(err, &c) {
+		return err
+	}
+	text := ""
+	if c.Name == "pivot_root" && c.Errno == unix.EINVAL {
+		text = "where the root lies on the initial ramdisk, it takes --no-pivot"
+	} else if e.limited() || e.inUserNamespace() {
+		text = e.why(c)
+	}
+	if text != "" && !strings.Contains(c.Hint, text) {
+		c.Hint = strings.TrimPrefix(c.Hint+"; "+text, "; ")
 	}
 	return err
 }
 
+// why tells where the kernel refuses to a user namespace, or to who is not the
+// host's root, what it allows to that (user_namespaces(7), mount_namespaces(7)).
 func (e *Env) why(c *kernel.CallError) string {
 	denied := c.Errno == unix.EPERM
 	of := func(fstype string) bool {

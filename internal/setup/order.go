@@ -1,6 +1,6 @@
 package setup
 
-// The three lists below are how a container comes to be, in execution order.
+// The lists below are how a container comes to be, in execution order.
 // Read them first. A step's reasons for its place are beside it.
 
 // HostOrder runs in tongs, before the container's process exists. What it
@@ -39,6 +39,7 @@ func CreateOrder() []Step {
 		{"out of memory score", []string{"process.oomScoreAdj"}, setOOMScore}, // by tongs: lowering needs the host's rights
 		{"seccomp program", nil, prepareSeccomp},                              // by tongs, meanwhile
 		{"many descriptors", nil, raiseFiles},
+		{"many bind sources", nil, receiveSources}, // while nobody can see what the process holds
 		{"session", nil, newSession},
 		{"join namespaces", nil, joinNamespaces}, // with tongs' rights: they may belong to the host's user namespace
 		{"user namespace", []string{"linux.uidMappings", "linux.gidMappings"}, enterUserNamespace},
@@ -64,7 +65,8 @@ func CreateOrder() []Step {
 		// The environment is complete, and the host's paths are still there.
 		{"hooks of the host", []string{"hooks.prestart", "hooks.createRuntime"}, runRuntimeHooks},
 		{"hooks inside", []string{"hooks.createContainer"}, runCreateContainerHooks},
-		{"pivot", nil, enterRoot}, // from here on no path of the host exists in the namespace
+		{"pivot", nil, enterRoot},            // from here on no path of the host exists in the namespace
+		{"verify mounts", nil, verifyMounts}, // before masks cover some
 		{"null for standard streams", nil, replaceNull},
 		{"console", []string{"process.terminal", "process.consoleSize"}, openConsole}, // from the container's own devpts
 		{"controlling terminal", nil, controlTerminal},

@@ -258,6 +258,8 @@ func setOptions(e *Env, options string) error {
 			continue
 		}
 		switch words[0] {
+		case "few-sources":
+			e.FewSources = true
 		case "user": // who has started tongs
 			n, err := strconv.ParseUint(words[1], 10, 32)
 			if err != nil {
@@ -300,8 +302,6 @@ func (p *plan) run() error {
 	p.order = "create order"
 	inherit := p.world.inherit(p.env.Inherit())
 	p.env.FirstOwn = uint(3 + p.env.PreserveFDs)
-	if p.env.Park {
-	}
 	if err := p.env.Inherited(inherit); err != nil {
 		return err
 	}

@@ -22,9 +22,9 @@ func openRoot(e *Env) error {
 	b := e.onHost()
 	b.For("root.path", "cannot open "+p)
 	e.root = b.OpenTree(kernel.CWD(), p, unix.OPEN_TREE_CLONE|unix.AT_RECURSIVE|unix.AT_SYMLINK_NOFOLLOW)
-	st := b.Stat(e.root)
+	e.rootDir, e.rootFS = b.Stat(e.root), b.Fstatfs(e.root)
 	b.Check(func() error {
-		switch st.Type() {
+		switch e.rootDir.Type() {
 		case unix.S_IFDIR:
 			return nil
 		case unix.S_IFLNK:

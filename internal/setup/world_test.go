@@ -33,7 +33,8 @@ type world struct {
 	answers map[string]string
 	used    map[string]bool
 	next    int64
-	host    bool // the calls are executed on the host
+	sent    [][]file // messages with descriptors that nobody has received yet
+	host    bool     // the calls are executed on the host
 }
 
 // file is what lies at a path, or what a handle is open on.
@@ -231,6 +232,12 @@ func (w *world) answer(c *kernel.Call) (int64, bool) {
 		return int64(copy(c.Args[0].Mem.Bytes, "/\x00")), true
 	case "read", "readlinkat":
 		return w.read(c)
+	case "socketpair":
+		for i := range 2 {
+			binary.NativeEndian.PutUint32(c.Args[3].Mem.Bytes[4*i:], uint32(w.add(file{})))
+		}
+	case "sendmsg", "recvmsg":
+		w.rights(c)
 	}
 	if c.Opens && c.Name != "dup3" {
 		return w.add(file{mode: unix.S_IFCHR | 0o600}), true
@@ -474,7 +481,28 @@ func (w *world) statx(c *kernel.Call) int64 {
 	binary.NativeEndian.PutUint64(mem[32:], f.ino)
 	binary.NativeEndian.PutUint32(mem[128:], f.major)
 	binary.NativeEndian.PutUint32(mem[132:], f.minor)
+	binary.NativeEndian.PutUint32(mem[140:], uint32(f.fs)) // each type has one instance
 	return 0
+}
+
+// rights sends or receives descriptors, of which the receiver has copies.
+func (w *world) rights(c *kernel.Call) {
+	control := c.Args[1].Mem.Refs[1].To.Bytes
+	if c.Name == "sendmsg" {
+		message := []file{}
+		for at := 16; at < int(binary.NativeEndian.Uint64(control)); at += 4 {
+			if f := w.open[int64(binary.NativeEndian.Uint32(control[at:]))]; f != nil {
+				message = append(message, *f)
+			}
+		}
+		w.sent = append(w.sent, message)
+		return
+	}
+	copy(control, unix.UnixRights(make([]int, len(w.sent[0]))...))
+	for i, f := range w.sent[0] {
+		binary.NativeEndian.PutUint32(control[16+4*i:], uint32(w.add(f)))
+	}
+	w.sent = w.sent[1:]
 }
 
 func (w *world) read(c *kernel.Call) (int64, bool) {
