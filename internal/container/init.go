@@ -79,7 +79,7 @@ func died(g *cgroup.Group, err error) error {
 	}
 	if oom := g.OutOfMemory(); oom != "" {
 		// The second part is runc's phrase.
-		return fmt.Errorf("container init was OOM-killed (memory limit too low?): %s: %w", oom, err)
+		return fmt.Errorf("linux.resources.memory.limit: container init was OOM-killed (memory limit too low?): %s: %w", oom, err)
 	}
 	return fmt.Errorf("container init died: %w", err)
 }
