@@ -2,6 +2,7 @@ package container
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,9 +57,31 @@ func (i *Init) Start() error {
 		return i.env.Hooks.Watch("hooks.startContainer", h.StartContainer)
 	})
 	if err != nil {
-		return err
+		return died(i.group, err)
 	}
 	return runPoststart(i.st, h.Poststart)
+}
+
+// tellOutOfMemory warns of a container that has ended with nothing else to say
+// why: the kernel may have killed its process in execve(2).
+func tellOutOfMemory(g *cgroup.Group, warn func(string)) {
+	if oom := g.OutOfMemory(); oom != "" {
+		warn("the container has ended: " + oom)
+	}
+}
+
+// died adds to the error of a container's process that has ended whether it was
+// for lack of memory.
+func died(g *cgroup.Group, err error) error {
+	var lost *kernel.LostError
+	if !errors.As(err, &lost) {
+		return err
+	}
+	if oom := g.OutOfMemory(); oom != "" {
+		// The second part is runc's phrase.
+		return fmt.Errorf("linux.resources.memory.limit: container init was OOM-killed (memory limit too low?): %s: %w", oom, err)
+	}
+	return fmt.Errorf("container init died: %w", err)
 }
 
 // execute gives a process that we have started its last calls. Meanwhile it does
