@@ -108,7 +108,7 @@ func (g *Group) createDir(h Hierarchy) error {
 			return g.nameField(err)
 		}
 		if strings.Contains(err.Error(), "with domain controllers") { // the module's words
-			err = fmt.Errorf("%w: linux.resources asks for what only a cgroup of type domain can limit", err)
+			err = fmt.Errorf("%w: linux.resources asks for what only a cgroup of type domain can limit, and one above it is threaded or has processes", err)
 		}
 		return fmt.Errorf("linux.cgroupsPath: cannot create cgroup %q: %w", h.Dir, err)
 	}
