@@ -109,6 +109,9 @@ func scan(t *testing.T, s *specs.Spec, r *report.Report) {
 		}
 	}
 	scanMounts(t, s, r)
+	if got, want := r.Paths["/.."].Names, r.Paths["/"].Names; !slices.Equal(got, want) {
+		t.Errorf("/.. has %q, and not %q", got, want)
+	}
 	root := r.Paths["/proc/1/root"]
 	if root.Link != "/" && root.Link != "" {
 		t.Errorf("/proc/1/root leads to %q", root.Link)

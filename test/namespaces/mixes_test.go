@@ -43,7 +43,7 @@ func rows(t *testing.T, h *linuxtest.Host, list []mix) {
 	t.Helper()
 	var rows []linuxtest.Row
 	for _, m := range list {
-		edits := append([]linuxtest.Edit{linuxtest.Inside("/proc/1/root", "/proc/keys", "/proc/self/uid_map", "/proc/self/gid_map")}, m.edits...)
+		edits := append([]linuxtest.Edit{linuxtest.Inside("/", "/..", "/proc/1/root", "/proc/keys", "/proc/self/uid_map", "/proc/self/gid_map")}, m.edits...)
 		for _, key := range []string{"PID", "PPID", "Session", "Group"} {
 			if !strings.Contains(m.own, "pid") || m.same["pid"] != "" {
 				m.differences = append(m.differences, linuxtest.Difference{Key: key, Reason: "it is a number among those of others"})
@@ -130,7 +130,7 @@ func joined(t *testing.T, h *linuxtest.Host) []mix {
 		same = map[string]string{}
 		for _, k := range kinds {
 			file := map[specs.LinuxNamespaceType]string{specs.PIDNamespace: "pid", specs.NetworkNamespace: "net", specs.IPCNamespace: "ipc",
-				specs.UTSNamespace: "uts", specs.UserNamespace: "user", specs.CgroupNamespace: "cgroup"}[k]
+				specs.UTSNamespace: "uts", specs.UserNamespace: "user", specs.CgroupNamespace: "cgroup", specs.MountNamespace: "mnt"}[k]
 			edits = append(edits, linuxtest.Namespace(k, ns(file)))
 			same[file] = link(ns(file))
 		}
@@ -149,11 +149,13 @@ func joined(t *testing.T, h *linuxtest.Host) []mix {
 		row("pod", "ipc mnt net pid uts", identity, plain, pod),
 		row("pod with a name", "ipc mnt net pid uts", identity, plain, append(pod, specs.UTSNamespace), noName),
 		row("cgroup namespace", "cgroup ipc mnt net pid uts", identity, hold(t, h, "cgroup", linuxtest.Namespace(specs.CgroupNamespace, "")), kinds(specs.CgroupNamespace)),
+		row("mount namespace", "ipc mnt net pid uts", identity, hold(t, h, "mounts"), kinds(specs.MountNamespace)),
 		row("user namespace, the rest new", "ipc mnt net pid user uts", shifted, user, kinds(specs.UserNamespace), mapped),
 		row("pod with a user namespace", "ipc mnt net pid user uts", shifted, user, append(pod, specs.UserNamespace), mapped),
 		row("user namespace of one's own, pod's network", "ipc mnt net pid user uts", shifted, plain, kinds(specs.NetworkNamespace), mapped, shows("/sys")),
 	}
 	list[len(list)-1].differences = sysMount()
+	list[4].onlyTongs = "runc needs the host's /proc in the namespace"
 	list[3].differences = []linuxtest.Difference{{Key: "Mount :sys:fs:cgroup:* root", Reason: "v1: the container's own cgroup; with runc that of the namespace's"}}
 	return list
 }
