@@ -5,8 +5,7 @@
 //
 // The v2 path that every container takes (make, open, limit devices, remove)
 // is a handful of system calls of our own. The opencontainers/cgroups module
-// writes the resource files and speaks to systemd, and is not called when
-// there is nothing to write.
+// writes the resource files, and is not called when there is nothing to write.
 //
 // It deliberately does not:
 //   - mount anything: Hierarchies tells the mount code what to show;
@@ -97,7 +96,7 @@ func New(spec *specs.Spec, o Options) (*Group, error) {
 	switch {
 	case err != nil:
 	case o.Systemd:
-		err = g.locateSystemd(path, o)
+		err = g.locateSystemd(spec, path, o)
 	case unified:
 		err = g.locateUnified(path, o.ID)
 	default:
@@ -124,7 +123,7 @@ func Load(paths map[string]string, systemd bool) (*Group, error) {
 	}
 	g.sort()
 	if systemd && len(paths) > 0 {
-		return g, g.loadSystemd()
+		g.loadSystemd()
 	}
 	return g, nil
 }

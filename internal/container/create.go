@@ -47,6 +47,7 @@ type creation struct {
 	dir   *state.Dir
 	st    *state.State
 	env   *setup.Env
+	agent *agent
 	stub  *stub.Stub
 	fifo  int
 	init  *Init
@@ -100,10 +101,17 @@ func (c *creation) prepare() (err error) {
 	if err := c.handover().check(); err != nil {
 		return err
 	}
+	c.agent = agentOf(c.b.Spec, c.b.Dir)
+	if err := c.agent.check(); err != nil {
+		return err
+	}
 	rootless, auto := rootless(c.o.Rootless)
 	c.group, err = cgroup.New(c.b.Spec, cgroup.Options{ID: c.o.ID, Systemd: c.o.SystemdCgroup, Rootless: rootless, Auto: auto})
 	if err != nil {
 		return err
+	}
+	for _, field := range c.group.Ignored() {
+		c.o.Warn(field + ": cgroup v2 has nothing like it; ignored")
 	}
 	c.env = &setup.Env{
 		Options: setup.Options{ID: c.o.ID, Bundle: c.b.Dir, NoPivot: c.o.NoPivot, NoNewKeyring: c.o.NoNewKeyring,
@@ -151,6 +159,9 @@ func (c *creation) create(store *state.Store) (err error) {
 	if err := c.dir.Write(c.st); err != nil {
 		return err
 	}
+	if err := c.keepConfig(); err != nil {
+		return err
+	}
 	if err := c.group.Create(); err != nil {
 		return err
 	}
@@ -175,7 +186,7 @@ func (c *creation) create(store *state.Store) (err error) {
 	// the image has been executed then.
 	c.env.Aside = []func() error{c.limit, c.completeState, func() error { return c.dir.Write(c.st) }}
 	if err := c.env.Do(setup.CreateOrder()); err != nil {
-		return c.explain(err)
+		return died(c.group, err)
 	}
 	return c.finish()
 }
@@ -254,20 +265,10 @@ func (c *creation) makeFIFO() error {
 	return err
 }
 
-// explain adds to an error that the container's process was killed for lack
-// of memory, if it was.
-func (c *creation) explain(err error) error {
-	var lost *kernel.LostError
-	if errors.As(err, &lost) {
-		return fmt.Errorf("container init died: %w", err)
-	}
-	return err
-}
-
 // finish makes the container known: the state, the pid file, the terminal.
 // From the moment that the process is parked it needs tongs no more.
 func (c *creation) finish() error {
-	c.init = &Init{Dir: c.dir, PID: c.stub.PID, PidFD: c.stub.PidFD, st: c.st, group: c.group, stub: c.stub, env: c.env}
+	c.init = &Init{Dir: c.dir, PID: c.stub.PID, PidFD: c.stub.PidFD, st: c.st, group: c.group, stub: c.stub, env: c.env, agent: c.agent}
 	if c.hooksDuringCreate() {
 		c.setPhase()
 		if err := c.dir.Write(c.st); err != nil {
@@ -281,7 +282,7 @@ func (c *creation) finish() error {
 	if err := c.init.queueTail(); err != nil || !c.o.Park {
 		return err
 	}
-	return c.stub.Park(c.init.tail)
+	return died(c.group, c.stub.Park(c.init.tail))
 }
 
 // namespaceName is runc's name of a namespace type in the state.

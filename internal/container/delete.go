@@ -57,11 +57,14 @@ func deleteDir(d *state.Dir, force bool, warn func(string)) error {
 			return fmt.Errorf("cannot delete container %s that is not stopped: %s", d.ID(), status)
 		}
 	}
-	hooks := hooksOf(st, warn, "poststop") // while the bundle is likelier to be there
+	spec, err := configOf(d)
+	if err != nil {
+		warn("hooks.poststop: left out: " + err.Error())
+	}
 	if err := destroy(d, st); err != nil {
 		return err
 	}
-	runPoststop(st, hooks.Poststop, warn)
+	runPoststop(st, spec.Hooks.Poststop, warn)
 	return nil
 }
 

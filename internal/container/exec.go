@@ -52,6 +52,7 @@ type execution struct {
 	process *state.Process // the container's first
 	env     *setup.Env
 	group   *cgroup.Group
+	agent   *agent
 	stub    *stub.Stub
 	console *os.File
 	undo    []func()
@@ -127,6 +128,10 @@ func (x *execution) prepare(store *state.Store) (err error) {
 		Host: host.Kernel{}, K: host.Kernel{}, B: &kernel.Batch{Expect: 64}, Warn: x.o.Warn, Joined: joined, CgroupV2: x.group.Unified(),
 		Hide: func() { x.stub.Hide() }}
 	if err := x.handover().check(); err != nil {
+		return err
+	}
+	x.agent = agentOf(spec, st.Tongs.Bundle)
+	if err := x.agent.check(); err != nil {
 		return err
 	}
 	if joined.Namespaces&unix.CLONE_NEWNS == 0 {
@@ -241,7 +246,8 @@ func (x *execution) create() error {
 	if err := x.env.Queue(setup.TailOrder()); err != nil {
 		return err
 	}
-	return x.stub.Exec(x.env.B)
+	st := x.info.State
+	return execute(x.stub, x.env.B, x.agent, specState(st, specs.StateRunning, st.PID), func() error { return nil })
 }
 
 // start starts the process in the container's cgroup: configured, or where the

@@ -8,8 +8,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tongs/internal/console"
 	"tongs/internal/kernel/stub"
+	"tongs/internal/socket"
 )
 
 // handover is what a new process of create, run or exec and its caller pass to
@@ -57,7 +57,7 @@ func (h *handover) give(s *stub.Stub, onFailure func(func())) (master *os.File, 
 		return nil, err
 	}
 	if h.pidfdSocket != "" {
-		if err := console.SendFD(h.pidfdSocket, h.pidfdName, s.PidFD); err != nil {
+		if err := socket.SendFD(h.pidfdSocket, h.pidfdName, s.PidFD); err != nil {
 			return nil, fmt.Errorf("--pidfd-socket: %w", err)
 		}
 	}
@@ -86,7 +86,7 @@ func (h *handover) passConsole(s *stub.Stub, onFailure func(func())) (*os.File, 
 		return master, nil
 	}
 	defer master.Close()
-	if err := console.Send(h.consoleSocket, "/dev/pts/0", master); err != nil {
+	if err := socket.SendFD(h.consoleSocket, "/dev/pts/0", fd); err != nil {
 		return nil, fmt.Errorf("--console-socket: %w", err)
 	}
 	return nil, nil

@@ -100,8 +100,9 @@ type Env struct {
 	late       []late     // mounts that become read-only once they are filled
 	unverified []attached // mounts whose paths are still to be looked up again
 	proc       kernel.Handle
-	hasKcore   bool // the host has /proc/kcore
-	devSet     bool // /dev was filled while it was detached
+	hostProc   kernel.Handle // for the labels of the process
+	hasKcore   bool          // the host has /proc/kcore
+	devSet     bool          // /dev was filled while it was detached
 
 	files *kernel.Limit // of descriptors as the caller has it, if it was raised
 

@@ -13,7 +13,7 @@ import (
 // ExecHostOrder runs in tongs, before the process exists.
 func ExecHostOrder() []Step {
 	return []Step{
-		{"supported fields only", unsupported(), refuseUnsupportedProcess},
+		{"labels", nil, lookForLabels},
 		{"standard streams", nil, lookAtStdio},
 	}
 }
@@ -26,7 +26,8 @@ func ExecOrder() []Step {
 		{"out of memory score", []string{"process.oomScoreAdj"}, setOOMScore},
 		{"hide", nil, hide},
 		{"compile the filter", []string{"linux.seccomp"}, prepareSeccomp},
-		{"container's namespaces", nil, joinContainer}, // all at once, by the pidfd of its first process
+		{"labels of the process", []string{"process.apparmorProfile", "process.selinuxLabel"}, setLabels}, // nothing of the host's goes inside
+		{"container's namespaces", nil, joinContainer},                                                    // all at once, by the pidfd of its first process
 		{"keyring", nil, joinKeyring},
 		{"root", nil, openOwnRoot},
 		{"look up working directory", nil, lookUpCwd},

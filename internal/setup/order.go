@@ -11,7 +11,7 @@ func HostOrder() []Step {
 		{"host", nil, lookAtHost},                                            // what tongs may depends on its user namespace
 		{"namespaces to join", []string{"linux.namespaces"}, openNamespaces}, // before the sources, whose owners one may map
 		{"trees of the host", nil, openTrees},                                // TreeOrder
-		{"mount label", []string{"linux.mountLabel"}, lookForSELinux},
+		{"labels", []string{"linux.mountLabel"}, lookForLabels},
 		{"standard streams", nil, lookAtStdio},
 	}
 }
@@ -65,6 +65,7 @@ func CreateOrder() []Step {
 		// The environment is complete, and the host's paths are still there.
 		{"hooks of the host", []string{"hooks.prestart", "hooks.createRuntime"}, runRuntimeHooks},
 		{"hooks inside", []string{"hooks.createContainer"}, runCreateContainerHooks},
+		{"labels of the process", []string{"process.apparmorProfile", "process.selinuxLabel"}, setLabels}, // not of hooks that act for the host
 		{"pivot", nil, enterRoot},            // from here on no path of the host exists in the namespace
 		{"verify mounts", nil, verifyMounts}, // before masks cover some
 		{"null for standard streams", nil, replaceNull},

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"tongs/internal/bundle"
 	"tongs/internal/kernel"
@@ -272,6 +273,8 @@ func setOptions(e *Env, options string) error {
 			e.NoPivot = true
 		case "no-new-keyring":
 			e.NoNewKeyring = true
+		case "exec":
+			e.Joined = &Container{Namespaces: unix.CLONE_NEWNS | unix.CLONE_NEWPID, Keyring: true}
 		case "cgroup-v2":
 			e.CgroupV2 = true
 		case "preserve-fds":
@@ -293,8 +296,26 @@ func setOptions(e *Env, options string) error {
 	return nil
 }
 
+// exec goes through the orders as exec does.
+func (p *plan) exec() error {
+	p.order = "exec host order"
+	if err := p.env.Do(ExecHostOrder()); err != nil {
+		return err
+	}
+	p.order = "exec order"
+	p.env.Joined.Process = kernel.NewHandle(p.world.add(file{}), "container")
+	p.env.KeepContainer()
+	if err := p.env.Inherited(p.world.inherit(p.env.Inherit())); err != nil {
+		return err
+	}
+	return p.env.Do(ExecOrder())
+}
+
 // run goes through the orders as create does.
 func (p *plan) run() error {
+	if p.env.Joined != nil {
+		return p.exec()
+	}
 	p.order = "host order"
 	if err := p.env.Do(HostOrder()); err != nil {
 		return err

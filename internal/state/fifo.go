@@ -69,17 +69,7 @@ func (d *Dir) openFIFO(name string, flags int) (int, error) {
 }
 
 // HasFIFO reports whether exec.fifo exists, i.e. start has not been called.
-func (d *Dir) HasFIFO() (bool, error) {
-	var st unix.Stat_t
-	err := unix.Fstatat(d.fd, fifoName, &st, unix.AT_SYMLINK_NOFOLLOW)
-	if err == unix.ENOENT {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("cannot look for %q: %v", d.path+"/"+fifoName, err)
-	}
-	return true, nil
-}
+func (d *Dir) HasFIFO() (bool, error) { return d.has(fifoName) }
 
 // RemoveFIFO marks the container as started. A second call is no error.
 func (d *Dir) RemoveFIFO() error { return d.unlink(fifoName) }
