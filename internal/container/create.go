@@ -2,6 +2,7 @@ package container
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -104,16 +105,19 @@ func (c *creation) prepare() (err error) {
 	if err := c.agent.check(); err != nil {
 		return err
 	}
-	rootless := c.o.Rootless == "true" || c.o.Rootless != "false" && os.Geteuid() != 0
-	c.group, err = cgroup.New(c.b.Spec, cgroup.Options{ID: c.o.ID, Systemd: c.o.SystemdCgroup, Rootless: rootless})
+	rootless, auto := rootless(c.o.Rootless)
+	c.group, err = cgroup.New(c.b.Spec, cgroup.Options{ID: c.o.ID, Systemd: c.o.SystemdCgroup, Rootless: rootless, Auto: auto})
 	if err != nil {
 		return err
 	}
+	for _, field := range c.group.Ignored() {
+		c.o.Warn(field + ": cgroup v2 has nothing like it; ignored")
+	}
 	c.env = &setup.Env{
 		Options: setup.Options{ID: c.o.ID, Bundle: c.b.Dir, NoPivot: c.o.NoPivot, NoNewKeyring: c.o.NoNewKeyring,
-			PreserveFDs: c.o.ListenFDs + c.o.PreserveFDs, Park: c.o.Park},
+			PreserveFDs: c.o.ListenFDs + c.o.PreserveFDs, Park: c.o.Park, UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())},
 		Spec: c.b.Spec, Host: host.Kernel{}, K: host.Kernel{}, B: &kernel.Batch{Expect: 160}, Warn: c.o.Warn,
-		CgroupV2: c.group.Unified(), CgroupsV1: hierarchies(c.group), UserNS: c.lend,
+		CgroupV2: c.group.Unified(), UserNS: c.lend, MapIDs: mapIDs, Hide: func() { c.stub.Hide() }, NetDevices: c.moveNetDevices,
 	}
 	if c.b.Spec.Hooks != nil {
 		c.prepareHooks()
@@ -168,6 +172,7 @@ func (c *creation) create(store *state.Store) (err error) {
 		c.group.Remove()
 	})
 	defer c.group.Close()
+	c.env.CgroupsV1, c.env.NoCgroup = hierarchies(c.group), len(c.group.Hierarchies()) == 0
 	if err := c.announce(); err != nil {
 		return err
 	}
@@ -223,8 +228,13 @@ func (c *creation) start() error {
 		return err
 	}
 	inherit = append(append(inherit, hookFiles...), c.env.Inherit()...)
-	c.stub, err = stub.Start(stub.Config{Namespaces: c.env.CloneFlags(), CgroupFD: cgroupFD, Stdio: [3]int{0, 1, 2},
-		Preserve: c.env.PreserveFDs, Inherit: inherit, ImageDirs: imageDirs(c.dir)})
+	config := stub.Config{Namespaces: c.env.CloneFlags(), CgroupFD: cgroupFD, Stdio: [3]int{0, 1, 2},
+		Preserve: c.env.PreserveFDs, Inherit: inherit, ImageDirs: imageDirs(c.dir), Dumpable: c.env.WrittenByOwner()}
+	c.stub, err = stub.Start(config)
+	if cgroupFD >= 0 && errors.Is(err, unix.EACCES) && c.group.GiveUp() { // made, but not to be entered
+		config.CgroupFD, c.env.NoCgroup = -1, true
+		c.stub, err = stub.Start(config)
+	}
 	if err != nil {
 		return err
 	}
@@ -247,7 +257,7 @@ func (c *creation) start() error {
 // makeFIFO makes exec.fifo and opens it for the process. Both directions are
 // open, so that neither the opening blocks nor a reader sees its end.
 func (c *creation) makeFIFO() error {
-	if err := c.dir.MakeFIFO(0, 0); err != nil {
+	if err := c.dir.MakeFIFO(os.Geteuid(), os.Getegid()); err != nil {
 		return err
 	}
 	var err error

@@ -123,8 +123,10 @@ func (x *execution) prepare(store *state.Store) (err error) {
 	if joined.Namespaces, err = x.namespaces(); err != nil {
 		return err
 	}
-	x.env = &setup.Env{Options: setup.Options{ID: x.o.ID, Bundle: st.Tongs.Bundle, PreserveFDs: x.o.PreserveFDs}, Spec: spec,
-		Host: host.Kernel{}, K: host.Kernel{}, B: &kernel.Batch{Expect: 64}, Warn: x.o.Warn, Joined: joined, CgroupV2: x.group.Unified()}
+	x.env = &setup.Env{Options: setup.Options{ID: x.o.ID, Bundle: st.Tongs.Bundle, PreserveFDs: x.o.PreserveFDs,
+		UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())}, Spec: spec,
+		Host: host.Kernel{}, K: host.Kernel{}, B: &kernel.Batch{Expect: 64}, Warn: x.o.Warn, Joined: joined, CgroupV2: x.group.Unified(),
+		Hide: func() { x.stub.Hide() }}
 	if err := x.handover().check(); err != nil {
 		return err
 	}
@@ -182,6 +184,10 @@ func (x *execution) namespaces() (flags uint64, err error) {
 		flag := setup.NamespaceFlag(namespaceType(n.Type))
 		if flag == unix.CLONE_NEWUSER {
 			same, err := sameUserNamespace(x.info.State.PID)
+			if x.info.Status == Created && errors.Is(err, unix.EACCES) {
+				// Nobody but the host's root may look into the process that waits.
+				return 0, errors.New("an ordinary user cannot exec in a container before it is started")
+			}
 			if err != nil {
 				return 0, err
 			}
@@ -276,7 +282,7 @@ func (x *execution) startIn(g *cgroup.Group) (err error) {
 	}
 	defer g.Close()
 	config := stub.Config{CgroupFD: fd, Stdio: [3]int{0, 1, 2}, Preserve: x.o.PreserveFDs, Inherit: x.env.Inherit(),
-		ImageDirs: imageDirs(x.dir)}
+		ImageDirs: imageDirs(x.dir), Dumpable: x.env.WrittenByOwner()}
 	if x.o.IgnorePaused { // it goes on when the container does
 		config.Timeout = 24 * time.Hour
 	}

@@ -79,7 +79,7 @@ func died(g *cgroup.Group, err error) error {
 	}
 	if oom := g.OutOfMemory(); oom != "" {
 		// The second part is runc's phrase.
-		return fmt.Errorf("container init was OOM-killed (memory limit too low?): %s: %w", oom, err)
+		return fmt.Errorf("linux.resources.memory.limit: container init was OOM-killed (memory limit too low?): %s: %w", oom, err)
 	}
 	return fmt.Errorf("container init died: %w", err)
 }
@@ -131,6 +131,9 @@ func (c *creation) completeState() error {
 		c.setPhase()
 	}
 	c.st.PID, c.st.Start = id.PID, id.Start
+	if len(c.group.Hierarchies()) == 0 { // Create did without
+		c.st.CgroupPaths, c.st.Tongs.Owned.Cgroups = map[string]string{}, nil
+	}
 	c.st.NamespacePaths = make(map[string]string, len(c.st.Config.Namespaces))
 	for _, n := range c.st.Config.Namespaces {
 		c.st.NamespacePaths[n.Type] = "/proc/" + strconv.Itoa(id.PID) + "/ns/" + namespaceFile(n.Type)

@@ -102,7 +102,7 @@ func format(name string) (string, bool) {
 		return "dxp", true
 	case "sendfile":
 		return "hhpd", true
-	case "sendmsg":
+	case "sendmsg", "recvmsg":
 		return "hpx", true
 	case "set_mempolicy":
 		return "xpd", true
@@ -116,6 +116,8 @@ func format(name string) (string, bool) {
 		return "ddd", true
 	case "socket":
 		return "ddd", true
+	case "socketpair":
+		return "dxdp", true
 	case "statx":
 		return "hpAxp", true
 	case "symlinkat":

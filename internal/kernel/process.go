@@ -265,20 +265,3 @@ func (b *Batch) Setdomainname(name string) *Batch {
 	b.add("setdomainname", unix.SYS_SETDOMAINNAME, b.text(name), num(len(name)))
 	return b
 }
-
-// SendFD adds sendmsg(2) of one byte with a descriptor (unix(7), SCM_RIGHTS).
-// Its number lies inside of the message, so the call that opened it must have
-// been executed before.
-func (b *Batch) SendFD(socket, h Handle) *Batch {
-	payload := &Mem{Bytes: []byte{'f'}}
-	iov := make([]byte, 16)
-	binary.NativeEndian.PutUint64(iov[8:], 1)
-	vec := &Mem{Bytes: iov, Refs: []Pointer{{0, payload}}}
-	control := &Mem{Bytes: unix.UnixRights(int(h.r.n))}
-	msg := make([]byte, 56) // struct msghdr of 64-bit systems
-	binary.NativeEndian.PutUint64(msg[24:], 1)
-	binary.NativeEndian.PutUint64(msg[40:], uint64(len(control.Bytes)))
-	m := &Mem{Bytes: msg, Refs: []Pointer{{16, vec}, {32, control}}, Note: func([]byte) string { return "{SCM_RIGHTS}" }}
-	b.add("sendmsg", unix.SYS_SENDMSG, ref(socket), Arg{Kind: Memory, Mem: m}, num(unix.MSG_NOSIGNAL))
-	return b
-}

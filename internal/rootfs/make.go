@@ -36,7 +36,7 @@ func (r *Root) Make(field, p string, dir bool) (*Place, error) {
 	if top { // the caller closes what it gets
 		h = b.Openat2(r.Dir, ".", unix.O_PATH, 0, kernel.InRootReal)
 	}
-	pl := &Place{Path: Clean(p), H: h, Stat: b.Stat(h), FS: b.Fstatfs(h), Top: top}
+	pl := &Place{Path: Clean(p), H: h, Stat: b.Stat(h), Top: top, Bent: w.links > 0}
 	w.closeOthers(b, h)
 	if err := r.K.Run(b); err != nil {
 		return nil, err

@@ -32,8 +32,9 @@ type Place struct {
 	Path string
 	H    kernel.Handle
 	Stat *kernel.Stat
-	FS   *kernel.Statfs // nil where nobody asks
+	FS   *kernel.Statfs // nil unless somebody has asked
 	Top  bool           // of Make: links led to the root directory itself
+	Bent bool           // of Make: a link was followed, so the path does not show where it leads
 	Link bool           // a symbolic link at the end of the path, or mounted there, is meant itself
 
 	dir   kernel.Handle // what was opened below it, and how
@@ -48,10 +49,7 @@ func Clean(p string) string { return path.Clean("/" + p) }
 // Look adds calls that open a path as it stands: no link may lie on the way,
 // nothing is made. The Place tells, once the batch has run, what was there.
 func (r *Root) Look(b *kernel.Batch, p string) *Place {
-	pl := r.open(b, p, kernel.InRootReal)
-	pl.FS = b.Fstatfs(pl.H)
-	b.Allow()
-	return pl
+	return r.open(b, p, kernel.InRootReal)
 }
 
 // Follow is Look that follows links, inside of the root. The kernel may have
@@ -121,19 +119,18 @@ func (p *Place) IsDir() bool { return p.Stat.Type() == unix.S_IFDIR }
 
 // Attach adds calls that put the detached mount m at the place and, right
 // behind it, look up the path again: whoever moved a directory on the way
-// meanwhile has made the path lead elsewhere, and the batch fails. The mount's
-// own root is asked for unless it is known.
-func (r *Root) Attach(b *kernel.Batch, field string, m kernel.Handle, root *kernel.Stat, at *Place) {
+// meanwhile has made the path lead elsewhere, and the batch fails.
+func (r *Root) Attach(b *kernel.Batch, field string, m kernel.Handle, at *Place) {
+	r.Move(b, field, m, at)
+	r.Expect(b, field, at, b.Stat(m))
+}
+
+// Move is Attach for who looks up the path himself (Expect, ExpectInside).
+func (r *Root) Move(b *kernel.Batch, field string, m kernel.Handle, at *Place) {
 	b.For(field, "cannot attach the mount at "+at.Path)
 	b.MoveMount(m, at.H)
-	b.For(field, "cannot look for the mount at "+at.Path)
-	if at.Path != "/" { // a mount over the root is not seen from the handle below it
-		if root == nil {
-			root = b.Stat(m)
-		}
-		r.Expect(b, field, at, root)
-	}
 	b.Close(at.H)
+	b.For(field, "cannot look for the mount at "+at.Path)
 }
 
 // Expect adds calls that check that a path leads to the root of the mount whose

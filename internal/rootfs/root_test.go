@@ -90,7 +90,7 @@ func TestAttachVerifies(t *testing.T) {
 		r := &rootfs.Root{K: k, Dir: kernel.NewHandle(3, "root")}
 		b := &kernel.Batch{}
 		place := r.Look(b, "/a")
-		r.Attach(b, "mounts[0]", kernel.NewHandle(4, "mount"), nil, place)
+		r.Attach(b, "mounts[0]", kernel.NewHandle(4, "mount"), place)
 		err := k.Run(b)
 		if moved && (err == nil || !strings.Contains(err.Error(), "leads elsewhere")) {
 			t.Errorf("a path that leads elsewhere: got %v", err)

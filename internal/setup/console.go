@@ -96,7 +96,7 @@ func (e *Env) coverConsole(peer kernel.Handle) error {
 	})
 	b.For(name, "cannot copy the terminal's mount")
 	m := b.OpenTree(peer, "", unix.OPEN_TREE_CLONE)
-	e.Root.Attach(b, name, m, nil, at)
+	e.Root.Attach(b, name, m, at)
 	b.Close(m).Close(dev.H)
 	return nil
 }

@@ -24,6 +24,7 @@ func ExecHostOrder() []Step {
 func ExecOrder() []Step {
 	return []Step{
 		{"out of memory score", []string{"process.oomScoreAdj"}, setOOMScore},
+		{"hide", nil, hide},
 		{"compile the filter", []string{"linux.seccomp"}, prepareSeccomp},
 		{"labels of the process", []string{"process.apparmorProfile", "process.selinuxLabel"}, setLabels}, // nothing of the host's goes inside
 		{"container's namespaces", nil, joinContainer},                                                    // all at once, by the pidfd of its first process
@@ -76,6 +77,11 @@ func (e *Env) KeepContainer() {
 // that could be another process's by now.
 func joinContainer(e *Env) error {
 	c := e.Joined
+	if c.Namespaces&unix.CLONE_NEWUSER != 0 && !e.limited() {
+		// There it may be forbidden to leave them (user_namespaces(7)).
+		e.B.For("process.user.additionalGids", "cannot leave the host's groups")
+		e.B.Setgroups(nil)
+	}
 	if c.Namespaces != 0 {
 		e.B.For("", "cannot join the container's namespaces")
 		e.B.Setns(c.Process, c.Namespaces)

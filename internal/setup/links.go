@@ -50,7 +50,7 @@ func (e *Env) copyLink(m *mount) (done bool, err error) {
 		return nil
 	})
 	b.Close(h).Close(parent.H)
-	e.forgetPlaces(m)
+	e.bent(m)
 	return true, nil
 }
 
@@ -63,7 +63,5 @@ func (e *Env) lookAtLink(m *mount) error {
 	b := e.onHost()
 	b.For(m.field+".destination", "cannot look up "+m.path)
 	m.place = e.Root.Itself(b, m.path)
-	m.place.FS = b.Fstatfs(m.place.H)
-	b.Allow()
 	return e.K.Run(b)
 }

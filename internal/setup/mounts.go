@@ -2,6 +2,7 @@ package setup
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,6 +26,7 @@ type mount struct {
 	place  *rootfs.Place // looked up early, if it could be
 	above  *mount        // the earlier mount in which the destination lies
 	made   bool          // the mount point was made in above while that was detached
+	under  bool          // a later mount hides it
 	lock   bool          // to be made read-only when it is filled
 }
 
@@ -54,6 +56,11 @@ func (e *Env) plan() []*mount {
 		m.above = topmost(last, m.path)
 		last[m.path] = m
 		e.mounts[i] = m
+	}
+	later := make(map[string]*mount, len(e.mounts))
+	for _, m := range slices.Backward(e.mounts) {
+		m.under = topmost(later, m.path) != nil
+		later[m.path] = m
 	}
 	return e.mounts
 }
@@ -120,7 +127,7 @@ func (e *Env) addMount(m *mount) error {
 	if m.opt.copyUp && m.fstype != "tmpfs" {
 		return fmt.Errorf("%s.options: tmpcopyup is for a tmpfs only, not for a mount of type %s", m.field, m.fstype)
 	}
-	if m.fstype == "cgroup" {
+	if m.fstype == "cgroup" && !e.NoCgroup {
 		return e.addCgroupV1(m)
 	}
 	if m.opt.copyLink && m.opt.bind {
@@ -154,41 +161,11 @@ func (e *Env) addMount(m *mount) error {
 	return nil
 }
 
-// attach puts the finished mount at its place and sets its propagation.
-func (e *Env) attach(m *mount, place *rootfs.Place) {
-	e.guardProc(m, place)
-	l := late{m.field + ".options", m.h, m.path}
-	if m.lock && e.rootDetached() {
-		e.lock(l) // what is attached to a detached tree cannot be changed
-	} else if m.lock {
-		e.late = append(e.late, l)
-	}
-	if e.rootDetached() {
-		e.propagate(m) // the same
-	}
-	e.Root.Attach(e.B, m.field+".destination", m.h, e.sources[m.index].root, place)
-	if !e.rootDetached() {
-		e.propagate(m) // last: what is attached to a shared mount becomes shared
-	}
-	if m.path == "/" {
-		e.Root.Dir = m.h // the handle follows what is on top
-	}
-}
-
-// propagate sets the propagation, in the order of the options.
-func (e *Env) propagate(m *mount) {
-	for _, p := range m.opt.propagation {
-		flags := uint(0)
-		if p.recursive {
-			flags = unix.AT_RECURSIVE
-		}
-		e.B.For(m.field+".options", "cannot set the propagation of "+m.path)
-		e.B.MountSetattr(m.h, flags, kernel.MountAttr{Propagation: p.kind})
-	}
-}
-
 // build makes the detached mount.
 func (e *Env) build(m *mount) error {
+	if e.buildCgroup(m) {
+		return nil
+	}
 	if m.fstype == "" || m.fstype == "none" {
 		return fmt.Errorf("%s.type: required unless the options have bind or rbind", m.field)
 	}
@@ -351,21 +328,14 @@ func (e *Env) destination(m *mount) (*rootfs.Place, error) {
 			return nil, fmt.Errorf("%s: %s leads to the root directory", name, m.path)
 		}
 		place.Link = m.place.Link
-		e.forgetPlaces(m)
+		if place.Bent {
+			e.bent(m)
+		}
 	}
 	if m.file == place.IsDir() {
 		return nil, fmt.Errorf("%s: %s is %s, but the source is %s", name, m.path, directory(place.IsDir()), directory(!m.file))
 	}
 	return place, nil
-}
-
-// forgetPlaces drops what was looked up early for the mounts behind m: its
-// destination was reached by a link, so it may cover theirs without their
-// paths showing it.
-func (e *Env) forgetPlaces(m *mount) {
-	for _, later := range e.mounts[m.index+1:] {
-		later.place = nil
-	}
 }
 
 func directory(yes bool) string {

@@ -226,6 +226,11 @@ func planOf(spec *specs.Spec, options, answers string) (*plan, error) {
 		},
 		Watch: func(list string, hooks []specs.Hook) error { return p.hook("watch "+list, nil) },
 	}
+	p.env.NetDevices = func() error { return p.hook("move linux.netDevices", nil) }
+	p.env.Hide = func() { p.text.WriteString("# hide\n") }
+	p.env.MapIDs = func(field, program string, pid kernel.Handle, list []specs.LinuxIDMapping) error {
+		return p.hook("run "+program+" for "+field+" "+strings.ReplaceAll(strings.TrimSpace(mapping(list)), "\n", ", "), nil)
+	}
 	return p, setOptions(p.env, options)
 }
 
@@ -254,6 +259,14 @@ func setOptions(e *Env, options string) error {
 			continue
 		}
 		switch words[0] {
+		case "few-sources":
+			e.FewSources = true
+		case "user": // who has started tongs
+			n, err := strconv.ParseUint(words[1], 10, 32)
+			if err != nil {
+				return err
+			}
+			e.UID, e.GID = uint32(n), uint32(n)
 		case "park":
 			e.Park = true
 		case "no-pivot":
@@ -310,8 +323,6 @@ func (p *plan) run() error {
 	p.order = "create order"
 	inherit := p.world.inherit(p.env.Inherit())
 	p.env.FirstOwn = uint(3 + p.env.PreserveFDs)
-	if p.env.Park {
-	}
 	if err := p.env.Inherited(inherit); err != nil {
 		return err
 	}

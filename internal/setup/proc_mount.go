@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tongs/internal/kernel"
 	"tongs/internal/rootfs"
 )
 
@@ -24,6 +25,9 @@ func (e *Env) ordinary(m *mount) error {
 // could make the kernel's answers forgeable (CVE-2019-16884). It judges what
 // was opened, not how the path is written.
 func (e *Env) guardProc(m *mount, place *rootfs.Place) {
+	if place.FS == nil {
+		place.FS = e.fileSystem(m, place)
+	}
 	e.B.Check(func() error {
 		if place.Stat.Errno() != 0 || place.FS.Type() != unix.PROC_SUPER_MAGIC {
 			if m.path == "/proc" && m.fstype != "proc" && !(m.opt.bind && e.sources[m.index].proc) {
@@ -36,6 +40,16 @@ func (e *Env) guardProc(m *mount, place *rootfs.Place) {
 		}
 		return fmt.Errorf("%s.destination: %s lies in a proc file system, where it cannot be mounted", m.field, m.path)
 	})
+}
+
+// fileSystem is the one that a place lies in, whose Stat is known: mostly that
+// of the root, of which it is known, too.
+func (e *Env) fileSystem(m *mount, place *rootfs.Place) *kernel.Statfs {
+	if place.Stat.Dev() == e.rootDir.Dev() {
+		return e.rootFS
+	}
+	e.B.For(m.field+".destination", "cannot look at "+m.path)
+	return e.B.Fstatfs(place.H)
 }
 
 // procFile lists the files of /proc that may be covered, which are those that

@@ -3,18 +3,20 @@ package setup
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"tongs/internal/kernel"
+	"tongs/internal/rootfs"
 )
 
 // source is the source of one bind mount.
 type source struct {
 	h      kernel.Handle
 	inside bool           // it lies below the root file system
-	path   string         // then: below the root
+	path   string         // on the host; below the root if inside
 	proc   bool           // it is a proc file system
 	root   *kernel.Stat   // of the copy
 	link   *kernel.Buffer // with copy-symlink: what a symbolic link leads to
@@ -27,6 +29,27 @@ type source struct {
 // opened in its turn, in the container.
 func openSources(e *Env) error {
 	e.sources = make([]source, len(e.Spec.Mounts))
+	outside, err := e.sortSources()
+	if err != nil {
+		return err
+	}
+	if len(outside) > e.maxSources() && !e.treesInside {
+		return e.shipSources(outside)
+	}
+	for _, m := range outside {
+		if err := e.openSource(m); err != nil {
+			return err
+		}
+		if s := &e.sources[m.index]; s.h.Valid() { // others are links
+			e.keepTree(&s.h)
+		}
+	}
+	return nil
+}
+
+// sortSources notes what the sources are and returns the mounts with those that
+// lie outside of the root.
+func (e *Env) sortSources() (outside []*mount, err error) {
 	rootPath := path.Clean(e.hostPath(e.Spec.Root.Path))
 	for _, m := range e.plan() {
 		if !m.opt.bind {
@@ -34,44 +57,53 @@ func openSources(e *Env) error {
 		}
 		s := &e.sources[m.index]
 		if m.Source == "" {
-			return fmt.Errorf("%s.source: required for a bind mount", m.field)
+			return nil, fmt.Errorf("%s.source: required for a bind mount", m.field)
 		}
-		p := e.hostPath(m.Source)
-		if clean := path.Clean(p); !m.idmapped() && e.hasNamespace("mount") && rootPath != "/" && strings.HasPrefix(clean, rootPath+"/") {
+		s.path = e.hostPath(m.Source)
+		if clean := path.Clean(s.path); !m.idmapped() && e.hasNamespace("mount") && rootPath != "/" && strings.HasPrefix(clean, rootPath+"/") {
 			s.inside, s.path = true, strings.TrimPrefix(clean, rootPath)
 			continue
 		}
-		if err := e.openSource(m, s, p); err != nil {
-			return err
-		}
+		outside = append(outside, m)
 	}
-	return nil
+	return outside, nil
 }
 
-func (e *Env) openSource(m *mount, s *source, p string) error {
+func (e *Env) openSource(m *mount) error {
+	s := &e.sources[m.index]
+	p := s.path
 	if m.opt.copyLink {
 		b := e.onHost()
 		b.For(m.field+".source", "cannot look at "+p)
 		h := b.Openat2(kernel.CWD(), p, unix.O_PATH|unix.O_NOFOLLOW, 0, 0)
-		if err := m.readLink(e.Host, b, s, h); err != nil || s.link != nil {
+		if err := m.readLink(e.trees, b, s, h); err != nil || s.link != nil {
 			return err
 		}
 	}
 	b := e.onHost()
 	b.For(m.field+".source", "cannot open "+p)
 	s.h = b.OpenTree(kernel.CWD(), p, m.treeFlags())
-	fs := b.Fstatfs(s.h)
 	s.root = b.Stat(s.h)
-	if err := e.Host.Run(b); err != nil {
+	var fs *kernel.Statfs
+	if m.path == "/proc" || e.hasCovered(m.path) {
+		fs = b.Fstatfs(s.h)
+	}
+	if err := e.trees.Run(b); err != nil {
 		return err
 	}
 	m.file = s.root.Type() != unix.S_IFDIR
-	s.proc = fs.Type() == unix.PROC_SUPER_MAGIC
-	e.keep(&s.h)
+	s.proc = fs != nil && fs.Type() == unix.PROC_SUPER_MAGIC
 	if m.idmapped() {
 		return e.mapIDs(m, s.h, p)
 	}
 	return nil
+}
+
+// hasCovered reports whether masked or read-only paths lie in a directory.
+func (e *Env) hasCovered(dir string) bool {
+	l := e.Spec.Linux
+	lies := func(p string) bool { return below(rootfs.Clean(p), dir) }
+	return l != nil && (slices.ContainsFunc(l.MaskedPaths, lies) || slices.ContainsFunc(l.ReadonlyPaths, lies))
 }
 
 // treeFlags are those of open_tree(2) for the source of a bind.
@@ -120,6 +152,6 @@ func openNull(e *Env) error {
 		}
 		return nil
 	})
-	e.keep(&e.null)
-	return e.Host.Run(b)
+	e.keepTree(&e.null)
+	return e.trees.Run(b)
 }

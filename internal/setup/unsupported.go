@@ -9,7 +9,7 @@ import (
 // them: a container without the protection or effect that its configuration
 // asks for must not start.
 func unsupported() []string {
-	return []string{"linux.intelRdt", "linux.netDevices"}
+	return []string{"linux.intelRdt"}
 }
 
 // Ignored lists the fields that need no step, each with the reason.
@@ -36,8 +36,7 @@ func refuseUnsupported(e *Env) error {
 	var errs []error
 	if l := e.Spec.Linux; l != nil {
 		errs = append(errs,
-			refuse(l.IntelRdt != nil, "linux.intelRdt"),
-			refuse(len(l.NetDevices) > 0, "linux.netDevices"))
+			refuse(l.IntelRdt != nil, "linux.intelRdt"))
 	}
 	for _, m := range e.plan() {
 		if m.idmapped() && !m.opt.bind {

@@ -31,7 +31,7 @@ func (d *Dir) MakeHookFIFO(name string) error {
 // OpenHookFIFO opens one of them.
 func (d *Dir) OpenHookFIFO(name string, flags int) (int, error) { return d.openFIFO(name, flags) }
 
-// MakeFIFO makes exec.fifo for the container's root, given as ids on the host.
+// MakeFIFO makes exec.fifo and gives it to a user of the host's.
 func (d *Dir) MakeFIFO(uid, gid int) error {
 	path := d.path + "/" + fifoName
 	if err := unix.Mknodat(d.fd, fifoName, unix.S_IFIFO|0o622, 0); err != nil {

@@ -32,6 +32,7 @@ func Run(t *testing.T, real bool, open func(t *testing.T) kernel.Kernel) {
 		{"a refused file system has the kernel's words", true, words},
 		{"checks run after the calls, the first error wins", false, checks},
 		{"strings, vectors and structs arrive", true, memory},
+		{"descriptors travel in messages", true, travel},
 		{"a batch larger than any buffer is executed whole", true, large},
 		{"each typed call has a format", false, formats},
 		{"an invalid handle is refused by the kernel", true, invalid},
@@ -190,6 +191,41 @@ func memory(t *testing.T, k kernel.Kernel) {
 	}
 }
 
+func travel(t *testing.T, k kernel.Kernel) {
+	b := &kernel.Batch{}
+	pair := b.Socketpair()
+	proc := b.Openat2(kernel.CWD(), "/proc", unix.O_PATH, 0, 0)
+	root := b.Openat2(kernel.CWD(), "/", unix.O_PATH, 0, 0)
+	if err := k.Run(b); err != nil {
+		t.Fatal(err)
+	}
+	one, other := pair.Handles()
+	b = &kernel.Batch{}
+	b.SendFDs(one, []kernel.Handle{proc, root, proc}).SendFD(one, root)
+	all, fewer := b.ReceiveFDs(other, []string{"proc", "root", "proc"}), b.ReceiveFDs(other, []string{"proc", "root"})
+	if err := k.Run(b); err != nil {
+		t.Fatal(err)
+	}
+	if list := fewer.Handles(); list != nil {
+		t.Errorf("one descriptor came and %d were seen", len(list))
+	}
+	list := all.Handles()
+	if len(list) != 3 {
+		t.Fatalf("%d descriptors came", len(list))
+	}
+	for i, want := range []bool{true, false, true} {
+		b = &kernel.Batch{}
+		fs := b.Fstatfs(list[i])
+		b.Close(list[i])
+		if err := k.Run(b); err != nil {
+			t.Fatal(err)
+		}
+		if got := fs.Type() == unix.PROC_SUPER_MAGIC; got != want {
+			t.Errorf("descriptor %d: file system %#x", i, fs.Type())
+		}
+	}
+}
+
 func large(t *testing.T, k kernel.Kernel) {
 	b := &kernel.Batch{}
 	dir := b.Openat2(kernel.CWD(), "/", unix.O_PATH|unix.O_DIRECTORY, 0, 0)
@@ -257,6 +293,8 @@ func All(b *kernel.Batch) {
 	b.Ioctl(h, 1, []byte{1})
 	b.IoctlInt(h, 1, 1)
 	b.Socket(1, 2, 3)
+	b.Socketpair()
+	b.ReceiveFDs(h, []string{"a", "b"})
 	b.SchedSetaffinity([]byte{1})
 	b.ForkSibling()
 	b.Unshare(1).Setns(h, 1).Sethostname("h").Setdomainname("d").SendFD(h, kernel.NewHandle(3, "fd"))

@@ -193,15 +193,25 @@ func errno(n int64) unix.Errno {
 
 func (s *Stub) fetch(c *kernel.Call) {
 	for _, a := range c.Args {
-		if a.Kind != kernel.Memory || !a.Mem.Out {
-			continue
+		if a.Kind == kernel.Memory {
+			s.fetchMemory(a.Mem, c)
 		}
-		n := len(a.Mem.Bytes)
-		if a.Mem.Sized {
-			n = c.Result.Count(n)
-		}
-		s.ring.fetch(a.Mem, n)
 	}
+}
+
+// fetchMemory takes what the call has written to m, and to what m points at.
+func (s *Stub) fetchMemory(m *kernel.Mem, c *kernel.Call) {
+	for _, p := range m.Refs {
+		s.fetchMemory(p.To, c)
+	}
+	if !m.Out {
+		return
+	}
+	n := len(m.Bytes)
+	if m.Sized {
+		n = c.Result.Count(n)
+	}
+	s.ring.fetch(m, n)
 }
 
 // ended reports a stub that closed its line, at the call that at names.
