@@ -134,7 +134,7 @@ func TestExecForegroundTerminal(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := h.Start(linuxtest.Command{Args: []string{"exec", "--tty", id, "sh", "-c", script}, Stdin: side, Out: side, Session: true})
-		readUntil(t, master, "ready")
+		linuxtest.ReadUntil(t, master, "ready")
 		if r := p.Wait(); r.Status != status || r.Signal != syscall.Signal(0) {
 			t.Errorf("%s: status %d, want %d", script, r.Status, status)
 		}
