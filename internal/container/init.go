@@ -131,6 +131,9 @@ func (c *creation) completeState() error {
 		c.setPhase()
 	}
 	c.st.PID, c.st.Start = id.PID, id.Start
+	if c.rdt != nil {
+		c.st.Tongs.Owned.Resctrl = c.rdt.OwnedAfter()
+	}
 	if len(c.group.Hierarchies()) == 0 { // Create did without
 		c.st.CgroupPaths, c.st.Tongs.Owned.Cgroups = map[string]string{}, nil
 	}
@@ -203,6 +206,9 @@ func (c *creation) newState() error {
 			name, _ := namespaceName(n.Type)
 			st.Config.Namespaces = append(st.Config.Namespaces, state.Namespace{Type: name, Path: n.Path})
 		}
+	}
+	if c.rdt != nil {
+		st.IntelRdtPath, st.Tongs.Owned.Resctrl = c.rdt.Dir(), c.rdt.Owned()
 	}
 	c.st = st
 	return nil
