@@ -20,8 +20,9 @@ const noDevices = "-no-devices"
 // userNamespace ends the name of a bundle with a user namespace.
 const userNamespace = "-user"
 
-// mappings asks for a new user namespace.
-const mappings = `"uidMappings": [{"containerID": 0, "hostID": 100000, "size": 65536}], "gidMappings": [{"containerID": 0, "hostID": 100000, "size": 65536}],
+// mappings asks for a new user namespace, whose root is the host's: crun gives its
+// streams, which are the machine's /dev/null here, to the container's root.
+const mappings = `"uidMappings": [{"containerID": 0, "hostID": 0, "size": 65536}], "gidMappings": [{"containerID": 0, "hostID": 0, "size": 65536}],
 		"namespaces": [{"type": "user"},`
 
 // makeBundles makes bundles with a busybox root: "true", whose process ends at

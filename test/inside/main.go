@@ -6,7 +6,8 @@
 
 // Command inside runs in a container and prints what it finds there as JSON:
 // about its own process, and about each path that it is given. With --notify it
-// sends datagrams to a service manager instead, and waits. It is built
+// sends datagrams to a service manager instead, and waits; with --devices it
+// tries devices, and with --bomb it forks without end. It is built
 // without cgo and needs no library in the container.
 package main
 
@@ -29,6 +30,13 @@ func main() {
 	fds := descriptors()
 	if len(os.Args) > 1 && os.Args[1] == "--notify" {
 		notify(os.Args[2:])
+		return
+	}
+	if len(os.Args) > 1 && os.Args[1] == "--bomb" {
+		bomb()
+	}
+	if len(os.Args) > 1 && os.Args[1] == "--devices" {
+		devices(os.Args[2:])
 		return
 	}
 	r := &report.Report{Descriptors: fds}
