@@ -163,3 +163,32 @@ func TestCgroupInUse(t *testing.T) {
 		h.RemoveCgroups(h.ID("group"))
 	})
 }
+
+// A threaded cgroup takes containers without limits of memory, I/O or huge pages
+// (cgroups(7), "Thread mode"), and says why it takes no others.
+func TestThreaded(t *testing.T) {
+	h := linuxtest.OneV2(t)
+	top := "/sys/fs/cgroup/" + h.ID("group")
+	if err := os.MkdirAll(top+"/threads", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(top+"/threads/cgroup.type", []byte("threaded"), 0); err != nil {
+		t.Fatal(err)
+	}
+	huge := func(s *specs.Spec) {
+		s.Linux.Resources.HugepageLimits = []specs.LinuxHugepageLimit{{Pagesize: "2MB", Limit: 1 << 21}}
+	}
+	for _, path := range []string{"/threads", "/threads/below", "/beside"} { // the one beside is of an invalid domain
+		at := func(s *specs.Spec) { s.Linux.CgroupsPath = "/" + h.ID("group") + path }
+		for _, r := range []*linuxtest.Host{h, h.With("runc")} {
+			if path != "/threads" || r == h { // runc 1.1.5 cannot read the processes of a threaded cgroup that exists
+				r.Must("run", "--bundle", h.Bundle(linuxtest.Args("/bin/true"), at), h.ID("a"))
+			}
+		}
+		r := h.Run("run", "--bundle", h.Bundle(linuxtest.Args("/bin/true"), at, huge), h.ID("a"))
+		if r.Status != 1 || !strings.Contains(r.Stderr, "linux.cgroupsPath: cannot create cgroup") || !strings.Contains(r.Stderr, "linux.resources asks for what only a cgroup of type domain can limit") {
+			t.Errorf("%s: status %d, stderr %s", path, r.Status, r.Stderr)
+		}
+	}
+	h.RemoveCgroups(h.ID("group"))
+}
