@@ -135,14 +135,3 @@ func oomKills(dir, file string) (uint64, error) {
 	}
 	return n, nil
 }
-
-// OOMKilled tells whether the kernel has killed a process of the cgroup for
-// lack of memory. Where nobody counts it has not.
-func (g *Group) OOMKilled() bool {
-	dir, file := g.dir("memory"), "memory.oom_control" // 4.13 has oom_kill there
-	if g.unified {
-		dir, file = g.dir(""), "memory.events"
-	}
-	n, err := oomKills(dir, file)
-	return err == nil && n > 0
-}

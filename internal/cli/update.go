@@ -98,21 +98,9 @@ func (a *app) updateResources(u *updateOptions) (*specs.LinuxResources, error) {
 }
 
 func (a *app) readResources(path string) (*specs.LinuxResources, error) {
-	f := os.Stdin
-	if path != "-" {
-		var err error
-		if f, err = os.Open(path); err != nil {
-			return nil, fmt.Errorf("--resources: %w", err)
-		}
-		defer f.Close()
-	}
-	const most = 1 << 20
-	data, err := io.ReadAll(io.LimitReader(f, most+1))
+	data, err := readInput("--resources", path)
 	if err != nil {
-		return nil, fmt.Errorf("--resources: %w", err)
-	}
-	if len(data) > most {
-		return nil, fmt.Errorf("--resources: more than %d bytes", most)
+		return nil, err
 	}
 	res, warnings, err := bundle.DecodeResources(data)
 	if err != nil {
@@ -122,6 +110,27 @@ func (a *app) readResources(path string) (*specs.LinuxResources, error) {
 		a.log.warn(w)
 	}
 	return res, nil
+}
+
+// readInput reads the JSON that a flag names; "-" is standard input.
+func readInput(flag, path string) ([]byte, error) {
+	f := os.Stdin
+	if path != "-" {
+		var err error
+		if f, err = os.Open(path); err != nil {
+			return nil, fmt.Errorf("%s: %w", flag, err)
+		}
+		defer f.Close()
+	}
+	const most = 1 << 20
+	data, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	if len(data) > most {
+		return nil, fmt.Errorf("%s: more than %d bytes", flag, most)
+	}
+	return data, nil
 }
 
 // parse makes resources of the flags.

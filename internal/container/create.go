@@ -177,7 +177,7 @@ func (c *creation) create(store *state.Store) (err error) {
 		c.group.Remove()
 	})
 	defer c.group.Close()
-	c.env.CgroupsV1 = hierarchies(c.group) // none if it does without
+	c.env.CgroupsV1, c.env.NoCgroup = hierarchies(c.group), len(c.group.Hierarchies()) == 0
 	if c.rdt != nil {
 		if err := c.rdt.Create(); err != nil {
 			return err
@@ -197,7 +197,7 @@ func (c *creation) create(store *state.Store) (err error) {
 	// the image has been executed then.
 	c.env.Aside = []func() error{c.limit, c.completeState, func() error { return c.dir.Write(c.st) }}
 	if err := c.env.Do(setup.CreateOrder()); err != nil {
-		return c.explain(err)
+		return died(c.group, err)
 	}
 	return c.finish()
 }
@@ -243,7 +243,7 @@ func (c *creation) start() error {
 		Preserve: c.env.PreserveFDs, Inherit: inherit, ImageDirs: imageDirs(c.dir), Dumpable: c.env.WrittenByOwner()}
 	c.stub, err = stub.Start(config)
 	if cgroupFD >= 0 && errors.Is(err, unix.EACCES) && c.group.GiveUp() { // made, but not to be entered
-		config.CgroupFD, c.env.CgroupsV1 = -1, nil
+		config.CgroupFD, c.env.NoCgroup = -1, true
 		c.stub, err = stub.Start(config)
 	}
 	if err != nil {
@@ -281,20 +281,6 @@ func (c *creation) makeFIFO() error {
 	return err
 }
 
-// explain adds to an error that the container's process was killed for lack
-// of memory, if it was.
-func (c *creation) explain(err error) error {
-	var lost *kernel.LostError
-	if errors.As(err, &lost) && c.group.OOMKilled() {
-		// runc's phrase
-		return fmt.Errorf("linux.resources.memory.limit: container init was OOM-killed (memory limit too low?): %w", err)
-	}
-	if errors.As(err, &lost) {
-		return fmt.Errorf("container init died: %w", err)
-	}
-	return err
-}
-
 // finish makes the container known: the state, the pid file, the terminal.
 // From the moment that the process is parked it needs tongs no more.
 func (c *creation) finish() error {
@@ -312,7 +298,7 @@ func (c *creation) finish() error {
 	if err := c.init.queueTail(); err != nil || !c.o.Park {
 		return err
 	}
-	return c.stub.Park(c.init.tail)
+	return died(c.group, c.stub.Park(c.init.tail))
 }
 
 // namespaceName is runc's name of a namespace type in the state.

@@ -185,6 +185,10 @@ func (x *execution) namespaces() (flags uint64, err error) {
 		flag := setup.NamespaceFlag(namespaceType(n.Type))
 		if flag == unix.CLONE_NEWUSER {
 			same, err := sameUserNamespace(x.info.State.PID)
+			if x.info.Status == Created && errors.Is(err, unix.EACCES) {
+				// Nobody but the host's root may look into the process that waits.
+				return 0, errors.New("an ordinary user cannot exec in a container before it is started")
+			}
 			if err != nil {
 				return 0, err
 			}

@@ -2,6 +2,7 @@ package container
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,9 +57,31 @@ func (i *Init) Start() error {
 		return i.env.Hooks.Watch("hooks.startContainer", h.StartContainer)
 	})
 	if err != nil {
-		return err
+		return died(i.group, err)
 	}
 	return runPoststart(i.st, h.Poststart)
+}
+
+// tellOutOfMemory warns of a container that has ended with nothing else to say
+// why: the kernel may have killed its process in execve(2).
+func tellOutOfMemory(g *cgroup.Group, warn func(string)) {
+	if oom := g.OutOfMemory(); oom != "" {
+		warn("the container has ended: " + oom)
+	}
+}
+
+// died adds to the error of a container's process that has ended whether it was
+// for lack of memory.
+func died(g *cgroup.Group, err error) error {
+	var lost *kernel.LostError
+	if !errors.As(err, &lost) {
+		return err
+	}
+	if oom := g.OutOfMemory(); oom != "" {
+		// The second part is runc's phrase.
+		return fmt.Errorf("linux.resources.memory.limit: container init was OOM-killed (memory limit too low?): %s: %w", oom, err)
+	}
+	return fmt.Errorf("container init died: %w", err)
 }
 
 // execute gives a process that we have started its last calls. Meanwhile it does
@@ -114,9 +137,14 @@ func (c *creation) completeState() error {
 	if len(c.group.Hierarchies()) == 0 { // Create did without
 		c.st.CgroupPaths, c.st.Tongs.Owned.Cgroups = map[string]string{}, nil
 	}
-	c.st.NamespacePaths = make(map[string]string, len(c.st.Config.Namespaces))
-	for _, n := range c.st.Config.Namespaces {
-		c.st.NamespacePaths[n.Type] = "/proc/" + strconv.Itoa(id.PID) + "/ns/" + namespaceFile(n.Type)
+	// All, as runc has it: also those that are the host's. A time namespace, which
+	// runc 1.1 does not know, is in it only if it is the container's.
+	c.st.NamespacePaths = make(map[string]string, 8)
+	for _, t := range namespaceTypes() {
+		name, file := namespaceName(t)
+		if t != specs.TimeNamespace || slices.ContainsFunc(c.st.Config.Namespaces, func(n state.Namespace) bool { return n.Type == name }) {
+			c.st.NamespacePaths[name] = "/proc/" + strconv.Itoa(id.PID) + "/ns/" + file
+		}
 	}
 	return nil
 }
@@ -129,21 +157,20 @@ func (c *creation) setPhase() {
 	}
 }
 
-func namespaceFile(name string) string {
-	_, file := namespaceName(namespaceType(name))
-	return file
-}
-
 // namespaceType is the type that the state calls by a name, empty if there is
 // none.
 func namespaceType(name string) specs.LinuxNamespaceType {
-	for _, t := range []specs.LinuxNamespaceType{specs.PIDNamespace, specs.NetworkNamespace, specs.MountNamespace, specs.IPCNamespace,
-		specs.UTSNamespace, specs.UserNamespace, specs.CgroupNamespace, specs.TimeNamespace} {
+	for _, t := range namespaceTypes() {
 		if n, _ := namespaceName(t); n == name {
 			return t
 		}
 	}
 	return ""
+}
+
+func namespaceTypes() []specs.LinuxNamespaceType {
+	return []specs.LinuxNamespaceType{specs.PIDNamespace, specs.NetworkNamespace, specs.MountNamespace, specs.IPCNamespace,
+		specs.UTSNamespace, specs.UserNamespace, specs.CgroupNamespace, specs.TimeNamespace}
 }
 
 // newState is the state before anything is made: it says what will be, so that

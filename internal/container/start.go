@@ -8,6 +8,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"tongs/internal/cgroup"
 	"tongs/internal/hook"
 	"tongs/internal/state"
 )
@@ -36,6 +37,9 @@ func Start(store *state.Store, id, notifySocket string, warn func(string)) error
 	return withLocked(store, id, func(d *state.Dir, info *Info) error {
 		switch info.Status {
 		case Created:
+			if info.State.Runc {
+				return errors.New("cannot start a container that runc has created: use runc start")
+			}
 			return startReady(d, info.State, notifySocket, warn)
 		case Stopped:
 			return errStartStopped
@@ -77,6 +81,11 @@ func startHooked(d *state.Dir, st *state.State, p *state.Process, warn func(stri
 	}
 	if err := release(d, st, p, spec); err != nil {
 		return err
+	}
+	if ended, err := p.Wait(0); err == nil && ended {
+		if err := withGroup(st, func(g *cgroup.Group) error { tellOutOfMemory(g, warn); return nil }); err != nil {
+			return err
+		}
 	}
 	if err = runPoststart(st, spec.Hooks.Poststart); err != nil {
 		killFailed(st, warn)

@@ -73,7 +73,7 @@ func (e *Env) mountV1(m *mount, v V1Hierarchy) kernel.Handle {
 // openCgroups opens the container's directories of the v1 hierarchies, for a
 // cgroup mount without a cgroup namespace.
 func (e *Env) openCgroups() error {
-	if e.newNamespace(specs.CgroupNamespace) {
+	if e.newNamespace(specs.CgroupNamespace) || e.NoCgroup {
 		return nil
 	}
 	for _, m := range e.plan() {
@@ -101,11 +101,23 @@ func (e *Env) openCgroups() error {
 	return nil
 }
 
+// buildCgroup is build for cgroups that are not mounted anew, and reports whether
+// m is one: the copy that has been opened, or nothing for a container that has no
+// cgroup. What that would see are the user's own, with all that the user runs.
+func (e *Env) buildCgroup(m *mount) bool {
+	if e.NoCgroup && (m.fstype == "cgroup" || m.fstype == "cgroup2") {
+		e.B.For(m.field, "cannot cover "+m.path)
+		m.h = e.emptyDir()
+		return true
+	}
+	return e.bindsCgroup2(m)
+}
+
 // bindsCgroup2 reports whether a mount of cgroup v2 shows a copy of the host's:
 // the kernel mounts it for the root of the user namespace that the cgroup
 // namespace belongs to (cgroup_namespaces(7)).
 func (e *Env) bindsCgroup2(m *mount) bool {
-	return m.fstype == "cgroup2" && e.inUserNamespace() && !e.hasNamespace(specs.CgroupNamespace)
+	return m.fstype == "cgroup2" && !e.NoCgroup && e.inUserNamespace() && !e.hasNamespace(specs.CgroupNamespace)
 }
 
 // openCgroup2 opens the host's cgroups. What lies in them may be the user's own,

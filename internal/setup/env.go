@@ -74,6 +74,7 @@ type Env struct {
 	inherit []*kernel.Handle
 
 	CgroupV2  bool          // /sys/fs/cgroup is cgroup2
+	NoCgroup  bool          // an ordinary user's container, which has none of its own
 	CgroupsV1 []V1Hierarchy // the host's v1 hierarchies, for a cgroup mount
 	PID       kernel.Handle // the container's process, in the host's numbers
 	Line      kernel.Handle // the container's end of the line to us
@@ -81,6 +82,7 @@ type Env struct {
 	FirstOwn  uint          // the container's first descriptor that its program does not get
 
 	root      kernel.Handle            // root.path's tree
+	atName    bool                     // it is attached at root.path and not over "/"
 	rootDir   *kernel.Stat             // of root.path
 	rootFS    *kernel.Statfs           // that root.path lies in
 	freight   *freight                 // sources that are sent; nil if they are inherited

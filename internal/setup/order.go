@@ -1,6 +1,6 @@
 package setup
 
-// The three lists below are how a container comes to be, in execution order.
+// The lists below are how a container comes to be, in execution order.
 // Read them first. A step's reasons for its place are beside it.
 
 // HostOrder runs in tongs, before the container's process exists. What it

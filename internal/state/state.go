@@ -47,6 +47,10 @@ type State struct {
 	ExternalDescriptors []string          `json:"external_descriptors,omitempty"`
 	IntelRdtPath        string            `json:"intel_rdt_path"`
 	Tongs               Own               `json:"tongs"`
+
+	// Runc: runc made the container. Its process waits for runc's start, in another
+	// way than ours does.
+	Runc bool `json:"-"`
 }
 
 // Config is the part of runc's "config" object that outside readers use.
@@ -60,6 +64,8 @@ type Config struct {
 	Cgroups     Cgroups     `json:"cgroups"`
 	Version     string      `json:"version"` // ociVersion of config.json
 	Labels      []string    `json:"labels"`  // annotations as "key=value", and "bundle=DIR"
+
+	NoNewKeyring bool `json:"no_new_keyring,omitempty"` // written by runc only
 }
 
 // Namespace is one namespace of the container: "NEWPID", and its path when it
@@ -84,6 +90,9 @@ type Cgroups struct {
 	ScopePrefix string `json:"scope_prefix"`
 	Systemd     bool   `json:"Systemd"`
 	Rootless    bool   `json:"Rootless"`
+	// CPUShares is always 0: without any of the limits' keys runc finds no limits
+	// object, and refuses to touch the container.
+	CPUShares uint64 `json:"cpu_shares"`
 }
 
 // Own is what only tongs reads.
@@ -125,8 +134,8 @@ func (st *State) Encode() []byte {
 	return w.buf
 }
 
-// Decode reads the bytes of state.json. It refuses what no tongs can have
-// written, so that a damaged file is found here and not by a signal to the
+// Decode reads the bytes of state.json. It refuses what neither tongs nor runc can
+// have written, so that a damaged file is found here and not by a signal to the
 // wrong process.
 func Decode(data []byte) (*State, error) {
 	st := new(State)
@@ -135,6 +144,9 @@ func Decode(data []byte) (*State, error) {
 	r.end()
 	if r.err != nil {
 		return nil, fmt.Errorf("damaged: %v", r.err)
+	}
+	if st.Runc {
+		st.adopt()
 	}
 	if err := st.check(); err != nil {
 		return nil, err
@@ -145,7 +157,7 @@ func Decode(data []byte) (*State, error) {
 func (st *State) check() error {
 	switch {
 	case st.Tongs.Format == 0:
-		return errors.New("not written by tongs: it has no tongs.format")
+		return errors.New("not written by tongs or runc: it has no tongs.format, and no bundle in config.labels")
 	case st.Tongs.Format != Format:
 		return fmt.Errorf("written by another version of tongs: tongs.format is %d, not %d", st.Tongs.Format, Format)
 	case !validPhase(st.Tongs.Phase):

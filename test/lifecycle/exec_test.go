@@ -185,6 +185,8 @@ func TestExecStatus(t *testing.T) {
 		{255, "nowhere", []string{"--cgroup", "nowhere", id, "true"}},
 		{255, "--process", []string{"--process", "/nowhere", id}},
 		{255, "process: expected an object", []string{"--process", "/etc/passwd", id}},
+		{255, "--process: more than 1048576 bytes", []string{"--process", "/dev/zero", id}},
+		{255, "--process: ", []string{"--process", "/etc", id}},
 		{255, "console socket", []string{"--detach", "--tty", id, "true"}},
 		{255, "--console-socket", []string{"--detach", "--tty", "--console-socket", "/nowhere", id, "true"}},
 		{255, "--pid-file", []string{"--pid-file", "/nowhere/x", id, "true"}},
@@ -248,11 +250,11 @@ func TestExecTerminal(t *testing.T) {
 		h.Must("exec", "--detach", "--pid-file", file, "--tty", "--console-socket", socket.Path, id, "sh", "-c", "tty; read line; echo got $line; exec inside")
 		h.Adopt(readPID(t, file))
 		_, master := socket.Receive()
-		readUntil(t, master, "/dev/pts/0\r\n")
+		linuxtest.ReadUntil(t, master, "/dev/pts/0\r\n")
 		if _, err := master.WriteString("hello\n"); err != nil {
 			t.Error(err)
 		}
-		out := strings.ReplaceAll(readUntil(t, master, ""), "\r\n", "\n")
+		out := strings.ReplaceAll(linuxtest.ReadUntil(t, master, ""), "\r\n", "\n")
 		master.Close()
 		_, seen, ok := strings.Cut(out, "got hello\n")
 		if !ok {
