@@ -16,6 +16,7 @@ import (
 	"tongs/internal/kernel"
 	"tongs/internal/kernel/host"
 	"tongs/internal/kernel/stub"
+	"tongs/internal/resctrl"
 	"tongs/internal/setup"
 	"tongs/internal/state"
 )
@@ -44,6 +45,7 @@ type creation struct {
 	o     CreateOptions
 	b     *bundle.Bundle
 	group *cgroup.Group
+	rdt   *resctrl.Group // nil without linux.intelRdt
 	dir   *state.Dir
 	st    *state.State
 	env   *setup.Env
@@ -110,6 +112,9 @@ func (c *creation) prepare() (err error) {
 	if err != nil {
 		return err
 	}
+	if c.rdt, err = resctrlGroup(c.o.ID, c.b.Spec); err != nil {
+		return err
+	}
 	for _, field := range c.group.Ignored() {
 		c.o.Warn(field + ": cgroup v2 has nothing like it; ignored")
 	}
@@ -173,6 +178,12 @@ func (c *creation) create(store *state.Store) (err error) {
 	})
 	defer c.group.Close()
 	c.env.CgroupsV1, c.env.NoCgroup = hierarchies(c.group), len(c.group.Hierarchies()) == 0
+	if c.rdt != nil {
+		if err := c.rdt.Create(); err != nil {
+			return err
+		}
+		c.onFailure(func() { c.rdt.Undo() })
+	}
 	if err := c.announce(); err != nil {
 		return err
 	}
@@ -241,6 +252,11 @@ func (c *creation) start() error {
 	c.onFailure(func() { c.stub.Kill(); c.stub.Close() })
 	if err := c.group.Join(c.stub.PID); err != nil {
 		return err
+	}
+	if c.rdt != nil {
+		if err := c.rdt.Join(c.stub.PID); err != nil {
+			return err
+		}
 	}
 	c.env.B.Hoard = c.mayHoard()
 	list := c.stub.Inherited()

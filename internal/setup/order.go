@@ -7,7 +7,7 @@ package setup
 // opens is inherited by that process.
 func HostOrder() []Step {
 	return []Step{
-		{"supported fields only", unsupported(), refuseUnsupported},
+		{"mapped owners", nil, refuseMapped},
 		{"host", nil, lookAtHost},                                            // what tongs may depends on its user namespace
 		{"namespaces to join", []string{"linux.namespaces"}, openNamespaces}, // before the sources, whose owners one may map
 		{"trees of the host", nil, openTrees},                                // TreeOrder

@@ -36,11 +36,11 @@ func debian(name string) string {
 	return name // whose start will fail
 }
 
-// snippet copies a file of docs/engines to where the test can use it; all that is
+// snippet copies a file of docs/engines (testdata is that) to where the test can use it; all that is
 // changed is the path of the binary.
 func snippet(t *testing.T, h *linuxtest.Host, name string) string {
 	t.Helper()
-	data, err := os.ReadFile("../../docs/engines/" + name)
+	data, err := os.ReadFile("testdata/" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
