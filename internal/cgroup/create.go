@@ -80,7 +80,7 @@ func (g *Group) Create() error {
 func (g *Group) createDir(h Hierarchy) error {
 	err := unix.Mkdir(h.Dir, 0o755)
 	if err != nil && err != unix.EEXIST && err != unix.ENOENT {
-		return fmt.Errorf("cannot create cgroup: mkdir %q: %w", h.Dir, err)
+		return fmt.Errorf("linux.cgroupsPath: cannot create cgroup: mkdir %q: %w", h.Dir, err)
 	}
 	existed := err == unix.EEXIST
 	switch {
@@ -103,7 +103,14 @@ func (g *Group) createDir(h Hierarchy) error {
 		if !existed {
 			unix.Rmdir(h.Dir)
 		}
-		return fmt.Errorf("cannot create cgroup %q: %w", h.Dir, err)
+		var pe *os.PathError
+		if errors.As(err, &pe) && fieldOf(filepath.Base(pe.Path), "") != "" {
+			return g.nameField(err)
+		}
+		if strings.Contains(err.Error(), "with domain controllers") { // the module's words
+			err = fmt.Errorf("%w: linux.resources asks for what only a cgroup of type domain can limit", err)
+		}
+		return fmt.Errorf("linux.cgroupsPath: cannot create cgroup %q: %w", h.Dir, err)
 	}
 	if existed {
 		return unix.EEXIST
@@ -168,10 +175,10 @@ func checkUnused(h Hierarchy) error {
 		return err
 	}
 	if len(pids) > 0 {
-		return fmt.Errorf("cannot use cgroup %q: it is not empty: %d processes found", h.Dir, len(pids))
+		return fmt.Errorf("linux.cgroupsPath: cannot use cgroup %q: it is not empty: %d processes found", h.Dir, len(pids))
 	}
 	if frozen, err := isFrozen(h); err == nil && frozen {
-		return fmt.Errorf("cannot use cgroup %q: it is frozen", h.Dir)
+		return fmt.Errorf("linux.cgroupsPath: cannot use cgroup %q: it is frozen", h.Dir)
 	}
 	return nil
 }
@@ -196,7 +203,7 @@ func (g *Group) open() (int, error) {
 	dir := g.hierarchies[0].Dir
 	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if err != nil {
-		return -1, fmt.Errorf("cannot open cgroup %q: %w", dir, err)
+		return -1, fmt.Errorf("linux.cgroupsPath: cannot open cgroup %q: %w", dir, err)
 	}
 	g.fd = fd
 	return fd, nil

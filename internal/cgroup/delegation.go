@@ -75,8 +75,7 @@ func controllers(r *cgroups.Resources) []string {
 	add("cpu", r.CpuShares != 0 || r.CpuWeight != 0 || r.CpuQuota != 0 || r.CpuPeriod != 0 || r.CpuBurst != nil || r.CPUIdle != nil)
 	add("cpuset", r.CpusetCpus != "" || r.CpusetMems != "")
 	add("hugetlb", len(r.HugetlbLimit) > 0)
-	add("io", r.BlkioWeight != 0 || len(r.BlkioWeightDevice) > 0 || len(r.BlkioThrottleReadBpsDevice) > 0 || len(r.BlkioThrottleWriteBpsDevice) > 0 ||
-		len(r.BlkioThrottleReadIOPSDevice) > 0 || len(r.BlkioThrottleWriteIOPSDevice) > 0)
+	add("io", needsBlockIO(r))
 	add("memory", r.Memory != 0 || r.MemoryReservation != 0 || r.MemorySwap != 0)
 	add("pids", r.PidsLimit != nil)
 	add("rdma", len(r.Rdma) > 0)

@@ -104,8 +104,8 @@ func (u *unit) ask(what string, f func(*bus) error) error {
 	return nil
 }
 
-// startUnit makes the unit around its first process, with the limits, and joins
-// the v1 hierarchies that systemd leaves alone.
+// startUnit makes the unit around its first process, with the limits, and adds
+// the controllers that systemd leaves alone.
 func (g *Group) startUnit(pid int) error {
 	u := g.systemd
 	err := u.ask(fmt.Sprintf("cannot start systemd unit %q", u.name), func(b *bus) error {
@@ -131,13 +131,14 @@ func (g *Group) startUnit(pid int) error {
 	if err != nil {
 		return err
 	}
-	if g.unified {
-		return nil
-	}
+	// systemd does not know of all controllers, and with v1 of all hierarchies.
 	for _, h := range g.hierarchies {
 		if err := g.createDir(h); err != nil && err != unix.EEXIST {
 			return err
 		}
+	}
+	if g.unified {
+		return nil
 	}
 	return g.Enter(pid)
 }

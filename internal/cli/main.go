@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -43,7 +44,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		createCommand(), runCommand(), startCommand(), execCommand(), stateCommand(), killCommand(),
-		deleteCommand(), listCommand(), psCommand(), pauseCommand(), resumeCommand(), updateCommand(), featuresCommand(), doctorCommand(), specCommand(),
+		deleteCommand(), listCommand(), psCommand(), pauseCommand(), resumeCommand(), updateCommand(), eventsCommand(), featuresCommand(), doctorCommand(), specCommand(),
 	}
 }
 
@@ -61,6 +62,9 @@ type options struct {
 	force  bool   // delete
 	format string // list
 	quiet  bool   // list
+
+	interval time.Duration // events
+	stats    bool          // events
 
 	rootless bool // spec
 	probe    bool // features

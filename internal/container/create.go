@@ -16,6 +16,7 @@ import (
 	"tongs/internal/kernel"
 	"tongs/internal/kernel/host"
 	"tongs/internal/kernel/stub"
+	"tongs/internal/resctrl"
 	"tongs/internal/setup"
 	"tongs/internal/state"
 )
@@ -44,6 +45,7 @@ type creation struct {
 	o     CreateOptions
 	b     *bundle.Bundle
 	group *cgroup.Group
+	rdt   *resctrl.Group // nil without linux.intelRdt
 	dir   *state.Dir
 	st    *state.State
 	env   *setup.Env
@@ -110,6 +112,12 @@ func (c *creation) prepare() (err error) {
 	if err != nil {
 		return err
 	}
+	if c.rdt, err = resctrlGroup(c.o.ID, c.b.Spec); err != nil {
+		return err
+	}
+	for _, field := range c.group.Ignored() {
+		c.o.Warn(field + ": cgroup v2 has nothing like it; ignored")
+	}
 	c.env = &setup.Env{
 		Options: setup.Options{ID: c.o.ID, Bundle: c.b.Dir, NoPivot: c.o.NoPivot, NoNewKeyring: c.o.NoNewKeyring,
 			PreserveFDs: c.o.ListenFDs + c.o.PreserveFDs, Park: c.o.Park, UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())},
@@ -170,6 +178,12 @@ func (c *creation) create(store *state.Store) (err error) {
 	})
 	defer c.group.Close()
 	c.env.CgroupsV1, c.env.NoCgroup = hierarchies(c.group), len(c.group.Hierarchies()) == 0
+	if c.rdt != nil {
+		if err := c.rdt.Create(); err != nil {
+			return err
+		}
+		c.onFailure(func() { c.rdt.Undo() })
+	}
 	if err := c.announce(); err != nil {
 		return err
 	}
@@ -183,7 +197,7 @@ func (c *creation) create(store *state.Store) (err error) {
 	// the image has been executed then.
 	c.env.Aside = []func() error{c.limit, c.completeState, func() error { return c.dir.Write(c.st) }}
 	if err := c.env.Do(setup.CreateOrder()); err != nil {
-		return c.explain(err)
+		return died(c.group, err)
 	}
 	return c.finish()
 }
@@ -239,6 +253,11 @@ func (c *creation) start() error {
 	if err := c.group.Join(c.stub.PID); err != nil {
 		return err
 	}
+	if c.rdt != nil {
+		if err := c.rdt.Join(c.stub.PID); err != nil {
+			return err
+		}
+	}
 	c.env.B.Hoard = c.mayHoard()
 	list := c.stub.Inherited()
 	if c.o.Park {
@@ -262,16 +281,6 @@ func (c *creation) makeFIFO() error {
 	return err
 }
 
-// explain adds to an error that the container's process was killed for lack
-// of memory, if it was.
-func (c *creation) explain(err error) error {
-	var lost *kernel.LostError
-	if errors.As(err, &lost) {
-		return fmt.Errorf("container init died: %w", err)
-	}
-	return err
-}
-
 // finish makes the container known: the state, the pid file, the terminal.
 // From the moment that the process is parked it needs tongs no more.
 func (c *creation) finish() error {
@@ -289,7 +298,7 @@ func (c *creation) finish() error {
 	if err := c.init.queueTail(); err != nil || !c.o.Park {
 		return err
 	}
-	return c.stub.Park(c.init.tail)
+	return died(c.group, c.stub.Park(c.init.tail))
 }
 
 // namespaceName is runc's name of a namespace type in the state.

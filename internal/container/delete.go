@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tongs/internal/cgroup"
+	"tongs/internal/resctrl"
 	"tongs/internal/state"
 )
 
@@ -89,6 +90,9 @@ func destroyNow(d *state.Dir, st *state.State) error {
 		return err
 	}
 	if err := removeCgroup(st); err != nil {
+		return err
+	}
+	if err := resctrl.Remove(st.Tongs.Owned.Resctrl); err != nil {
 		return err
 	}
 	return d.Remove()

@@ -18,6 +18,7 @@ import (
 	"tongs/internal/kernel"
 	"tongs/internal/kernel/host"
 	"tongs/internal/kernel/stub"
+	"tongs/internal/resctrl"
 	"tongs/internal/setup"
 	"tongs/internal/signals"
 	"tongs/internal/state"
@@ -295,6 +296,11 @@ func (x *execution) startIn(g *cgroup.Group) (err error) {
 	x.onFailure(func() { x.stub.Kill(); x.stub.Close() })
 	if err := g.Join(x.stub.PID); err != nil {
 		return err
+	}
+	if dir := x.info.State.IntelRdtPath; dir != "" {
+		if err := resctrl.Join(dir, monitorDir(x.info.State), x.stub.PID); err != nil {
+			return err
+		}
 	}
 	x.env.K, x.env.Line, x.env.FirstOwn = x.stub, x.stub.Line(), x.stub.FirstOwn()
 	x.env.PID = kernel.NewHandle(int64(x.stub.PID), "process")

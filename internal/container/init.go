@@ -2,6 +2,7 @@ package container
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,9 +57,31 @@ func (i *Init) Start() error {
 		return i.env.Hooks.Watch("hooks.startContainer", h.StartContainer)
 	})
 	if err != nil {
-		return err
+		return died(i.group, err)
 	}
 	return runPoststart(i.st, h.Poststart)
+}
+
+// tellOutOfMemory warns of a container that has ended with nothing else to say
+// why: the kernel may have killed its process in execve(2).
+func tellOutOfMemory(g *cgroup.Group, warn func(string)) {
+	if oom := g.OutOfMemory(); oom != "" {
+		warn("the container has ended: " + oom)
+	}
+}
+
+// died adds to the error of a container's process that has ended whether it was
+// for lack of memory.
+func died(g *cgroup.Group, err error) error {
+	var lost *kernel.LostError
+	if !errors.As(err, &lost) {
+		return err
+	}
+	if oom := g.OutOfMemory(); oom != "" {
+		// The second part is runc's phrase.
+		return fmt.Errorf("linux.resources.memory.limit: container init was OOM-killed (memory limit too low?): %s: %w", oom, err)
+	}
+	return fmt.Errorf("container init died: %w", err)
 }
 
 // execute gives a process that we have started its last calls. Meanwhile it does
@@ -108,6 +131,9 @@ func (c *creation) completeState() error {
 		c.setPhase()
 	}
 	c.st.PID, c.st.Start = id.PID, id.Start
+	if c.rdt != nil {
+		c.st.Tongs.Owned.Resctrl = c.rdt.OwnedAfter()
+	}
 	if len(c.group.Hierarchies()) == 0 { // Create did without
 		c.st.CgroupPaths, c.st.Tongs.Owned.Cgroups = map[string]string{}, nil
 	}
@@ -184,6 +210,9 @@ func (c *creation) newState() error {
 			name, _ := namespaceName(n.Type)
 			st.Config.Namespaces = append(st.Config.Namespaces, state.Namespace{Type: name, Path: n.Path})
 		}
+	}
+	if c.rdt != nil {
+		st.IntelRdtPath, st.Tongs.Owned.Resctrl = c.rdt.Dir(), c.rdt.Owned()
 	}
 	c.st = st
 	return nil

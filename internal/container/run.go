@@ -47,6 +47,9 @@ func Run(store *state.Store, o CreateOptions, r RunOptions) (int, error) {
 	var code int
 	if err = readyInForeground(init, o.NotifySocket, o.Warn); err == nil {
 		code, err = runForeground(init, sigs, r)
+		if err == nil && code == 128+int(unix.SIGKILL) {
+			tellOutOfMemory(init.group, o.Warn)
+		}
 	}
 	if err != nil || !r.Keep {
 		deleteOwn(init, err == nil, o.Warn)
@@ -77,7 +80,7 @@ func deleteOwn(init *Init, ended bool, warn func(string)) {
 // destroyOwn is destroy for the process that has made the container. If a cgroup
 // can be removed at once, then nothing in it is left to be killed.
 func destroyOwn(init *Init, ended bool) error {
-	if ended && init.group.RemoveEmpty() {
+	if ended && len(init.st.Tongs.Owned.Resctrl) == 0 && init.group.RemoveEmpty() {
 		return init.Dir.Remove()
 	}
 	return destroyNow(init.Dir, init.st)

@@ -8,6 +8,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"tongs/internal/cgroup"
 	"tongs/internal/hook"
 	"tongs/internal/state"
 )
@@ -80,6 +81,11 @@ func startHooked(d *state.Dir, st *state.State, p *state.Process, warn func(stri
 	}
 	if err := release(d, st, p, spec); err != nil {
 		return err
+	}
+	if ended, err := p.Wait(0); err == nil && ended {
+		if err := withGroup(st, func(g *cgroup.Group) error { tellOutOfMemory(g, warn); return nil }); err != nil {
+			return err
+		}
 	}
 	if err = runPoststart(st, spec.Hooks.Poststart); err != nil {
 		killFailed(st, warn)

@@ -82,6 +82,7 @@ type Env struct {
 	FirstOwn  uint          // the container's first descriptor that its program does not get
 
 	root      kernel.Handle            // root.path's tree
+	atName    bool                     // it is attached at root.path and not over "/"
 	rootDir   *kernel.Stat             // of root.path
 	rootFS    *kernel.Statfs           // that root.path lies in
 	freight   *freight                 // sources that are sent; nil if they are inherited

@@ -1,13 +1,13 @@
 package setup
 
-// The three lists below are how a container comes to be, in execution order.
+// The lists below are how a container comes to be, in execution order.
 // Read them first. A step's reasons for its place are beside it.
 
 // HostOrder runs in tongs, before the container's process exists. What it
 // opens is inherited by that process.
 func HostOrder() []Step {
 	return []Step{
-		{"supported fields only", unsupported(), refuseUnsupported},
+		{"mapped owners", nil, refuseMapped},
 		{"host", nil, lookAtHost},                                            // what tongs may depends on its user namespace
 		{"namespaces to join", []string{"linux.namespaces"}, openNamespaces}, // before the sources, whose owners one may map
 		{"trees of the host", nil, openTrees},                                // TreeOrder

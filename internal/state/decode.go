@@ -182,6 +182,8 @@ func (o *Owned) read(r *reader) {
 		switch key {
 		case "cgroups":
 			o.Cgroups = r.strs()
+		case "resctrl":
+			o.Resctrl = r.strs()
 		default:
 			r.skip()
 		}

@@ -99,6 +99,9 @@ func (o *Own) write(w *writer) {
 	if len(o.Owned.Cgroups) > 0 {
 		w.key("cgroups").strs(o.Owned.Cgroups)
 	}
+	if len(o.Owned.Resctrl) > 0 {
+		w.key("resctrl").strs(o.Owned.Resctrl)
+	}
 	w.close('}')
 	if len(o.Annotations) > 0 {
 		w.key("annotations").strMap(o.Annotations)

@@ -121,6 +121,7 @@ type Root struct {
 // must go with it. It is written before the first of these things exists.
 type Owned struct {
 	Cgroups []string `json:"cgroups,omitempty"` // absolute paths
+	Resctrl []string `json:"resctrl,omitempty"` // the same
 }
 
 // maxPID is the kernel's PID_MAX_LIMIT on 64-bit machines.
@@ -176,10 +177,15 @@ func (st *State) check() error {
 			return fmt.Errorf("damaged: cgroup_paths[%q] is not an absolute path: %q", controller, p)
 		}
 	}
-	for i, p := range st.Tongs.Owned.Cgroups {
-		if !plainPath(p) {
-			return fmt.Errorf("damaged: tongs.owned.cgroups[%d] is not an absolute path: %q", i, p)
+	for name, list := range map[string][]string{"cgroups": st.Tongs.Owned.Cgroups, "resctrl": st.Tongs.Owned.Resctrl} {
+		for i, p := range list {
+			if !plainPath(p) {
+				return fmt.Errorf("damaged: tongs.owned.%s[%d] is not an absolute path: %q", name, i, p)
+			}
 		}
+	}
+	if p := st.IntelRdtPath; p != "" && !plainPath(p) {
+		return fmt.Errorf("damaged: intel_rdt_path is not an absolute path: %q", p)
 	}
 	return nil
 }

@@ -35,7 +35,7 @@ func sample() *State {
 			Root:        Root{Path: "/b/rootfs", Dev: 1<<63 + 1, Ino: 7},
 			BootID:      "boot",
 			Runtime:     ProcessID{PID: 12, Start: 13},
-			Owned:       Owned{Cgroups: []string{"/sys/fs/cgroup/c1"}},
+			Owned:       Owned{Cgroups: []string{"/sys/fs/cgroup/c1"}, Resctrl: []string{"/sys/fs/resctrl/c1"}},
 			Annotations: map[string]string{"a": "b"},
 		},
 	}
