@@ -208,6 +208,23 @@ func (g *Group) open() (int, error) {
 	return fd, nil
 }
 
+// ExplainClone says why a clone into the v2 cgroup was refused, if that was why
+// it has failed (clone(2), CLONE_INTO_CGROUP).
+func (g *Group) ExplainClone(err error) error {
+	if !g.placed {
+		return err
+	}
+	dir := g.hierarchies[0].Dir
+	switch {
+	case errors.Is(err, unix.EBUSY):
+		return fmt.Errorf("linux.cgroupsPath: cannot use cgroup %q: those below it have its controllers, so it may have no processes: %w", dir, err)
+	case errors.Is(err, unix.EOPNOTSUPP):
+		kind, _ := readFile(dir, "cgroup.type") // empty says enough
+		return fmt.Errorf("linux.cgroupsPath: cannot use cgroup %q of type %q: %w", dir, strings.TrimSpace(kind), err)
+	}
+	return err
+}
+
 // Close closes the descriptor of FD. The Group stays usable.
 func (g *Group) Close() {
 	if g.fd >= 0 {
