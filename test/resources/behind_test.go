@@ -188,3 +188,22 @@ func TestDeleteForkBomb(t *testing.T) {
 		})
 	}
 }
+
+// The cgroup of a container that has stopped can be another one's by now, whose
+// processes are not touched when the first is deleted.
+func TestDeleteSparesTheNext(t *testing.T) {
+	linuxtest.Each(t, func(t *testing.T, h *linuxtest.Host) {
+		bundle := h.Bundle(forever(), func(s *specs.Spec) { s.Linux.CgroupsPath = "/" + h.ID("group") })
+		first, next := h.ID("first"), h.ID("next")
+		h.Must("run", "--detach", "--bundle", bundle, first)
+		h.Must("kill", first, "KILL")
+		h.WaitFor(first, "stopped")
+		h.Must("run", "--detach", "--bundle", bundle, next)
+		if r := h.Run("delete", first); r.Status != 1 || !strings.Contains(r.Stderr, "cannot remove cgroup") {
+			t.Errorf("status %d, stderr %s", r.Status, r.Stderr)
+		}
+		same(t, "status of the next", h.WaitFor(next, "running").Status, "running")
+		h.Must("delete", "--force", next)
+		h.Must("delete", first)
+	})
+}
