@@ -295,6 +295,9 @@ func (c *creation) finish() error {
 	if c.init.Console, err = c.handover().give(c.stub, c.onFailure); err != nil {
 		return err
 	}
+	if err := c.agent.show(c.stub, c.env); err != nil {
+		return err
+	}
 	if err := c.init.queueTail(); err != nil || !c.o.Park {
 		return err
 	}
