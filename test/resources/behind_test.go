@@ -13,24 +13,11 @@ import (
 	"tongs/internal/linuxtest"
 )
 
-// cgroupDirs are the directories that a process is in, of all hierarchies that
-// runtimes use.
-func cgroupDirs(h *linuxtest.Host, pid int) []string {
-	if h.V2 {
-		return []string{h.CgroupDir(pid, "")}
-	}
-	var dirs []string
-	for _, c := range []string{"cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "name=systemd", ""} {
-		dirs = append(dirs, strings.Replace(h.CgroupDir(pid, c), "/name=", "/", 1))
-	}
-	return dirs
-}
-
 // moveAway puts a process into other cgroups, which are made beside its own. On
 // v1 its cpuset is the parent's, since a new one is empty.
 func moveAway(t *testing.T, h *linuxtest.Host, pid int) (old []string, end func()) {
 	t.Helper()
-	old = cgroupDirs(h, pid)
+	old = cgroupDirs(t, h, pid)
 	var made []string
 	for _, dir := range old {
 		other := filepath.Dir(dir)
@@ -125,7 +112,7 @@ func TestDeleteWithChildren(t *testing.T) {
 		// Without a PID namespace, whose end would end all.
 		h.Must("run", "--detach", "--bundle", h.Bundle(forever(), linuxtest.WithoutNamespace(specs.PIDNamespace)), id)
 		st, _ := h.State(id)
-		dirs := cgroupDirs(h, st.PID)
+		dirs := cgroupDirs(t, h, st.PID)
 		file := filepath.Join(h.Dir, "pid")
 		for i := range 3 {
 			h.Must("exec", "--detach", "--pid-file", file, id, "sleep", "1000")
