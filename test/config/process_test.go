@@ -128,7 +128,8 @@ func TestEnvironment(t *testing.T) {
 func TestCwd(t *testing.T) {
 	writable := func(s *specs.Spec) { s.Root.Readonly = false }
 	cwd := func(path string) linuxtest.Edit { return func(s *specs.Spec) { s.Process.Cwd = path } }
-	each(t, linuxtest.One(t), []row{
+	h := linuxtest.One(t)
+	each(t, h, []row{
 		{name: "there", edits: []linuxtest.Edit{cwd("/tmp")}, check: func(t *testing.T, r *report.Report) { equal(t, "cwd", r.Cwd, "/tmp") }},
 		{name: "made", edits: []linuxtest.Edit{cwd("/made/for/it"), writable, linuxtest.Inside("/made", "/made/for/it")},
 			check: func(t *testing.T, r *report.Report) {
@@ -143,7 +144,6 @@ func TestCwd(t *testing.T) {
 	})
 	// Root's alone: it is entered with all rights, so that a user who could not
 	// enter it is there.
-	h := linuxtest.One(t)
 	for _, o := range []*linuxtest.Host{h, h.With("runc")} {
 		closed := linuxtest.Mount("/closed", "tmpfs", "tmpfs", "mode=700")
 		r := o.Run("run", "--bundle", h.Bundle(cwd("/closed"), user(1000), closed, linuxtest.Shell("pwd; ls . 2>&1 || true")), o.ID("closed"))
