@@ -247,7 +247,7 @@ func (c *creation) start() error {
 		c.stub, err = stub.Start(config)
 	}
 	if err != nil {
-		return err
+		return c.group.ExplainClone(err)
 	}
 	c.onFailure(func() { c.stub.Kill(); c.stub.Close() })
 	if err := c.group.Join(c.stub.PID); err != nil {

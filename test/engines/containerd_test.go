@@ -1,7 +1,6 @@
 package engines
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,20 +19,22 @@ type containerd struct {
 	stop   func()
 }
 
-// startContainerd starts the daemon with the configuration of docs/engines; the
-// lines are added to the test's own.
+// startContainerd starts the daemon with the configuration of docs/engines; lines come
+// before it.
 func startContainerd(t *testing.T, h *linuxtest.Host, lines string) *containerd {
 	t.Helper()
 	dir := directory(t, h, "containerd")
 	c := &containerd{h: h, socket: dir + "/c.sock", rootfs: h.Bundle() + "/rootfs"}
 	c.client = client{t: t, argv: []string{"ctr", "--address", c.socket}}
-	config := fmt.Sprintf("version = 2\nroot = %q\nstate = %q\nimports = [%q]\n%s\n[grpc]\naddress = %q\n[ttrpc]\naddress = %q\n",
-		dir+"/root", dir+"/state", snippet(t, h, "containerd-v2.toml"), lines, c.socket, c.socket+".ttrpc")
-	if err := os.WriteFile(dir+"/config.toml", []byte(config), 0o644); err != nil {
+	config, err := os.ReadFile(snippet(t, h, "containerd-v2.toml"))
+	if err == nil {
+		err = os.WriteFile(dir+"/config.toml", append([]byte(lines+"\n"), config...), 0o644)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	ready := func() bool { return exec.Command(debian("ctr"), "--address", c.socket, "version").Run() == nil }
-	c.stop = daemon(t, ready, dir, "containerd", "--config", dir+"/config.toml")
+	c.stop = daemon(t, ready, dir, "containerd", "--config", dir+"/config.toml", "--root", dir+"/root", "--state", dir+"/state", "--address", c.socket)
 	return c
 }
 
@@ -41,6 +42,12 @@ func startContainerd(t *testing.T, h *linuxtest.Host, lines string) *containerd 
 func (c *containerd) end() {
 	c.stop()
 	os.RemoveAll(filepath.Dir(c.socket))
+	for _, pattern := range []string{"/sys/fs/cgroup/default", "/sys/fs/cgroup/*/default"} {
+		parents, _ := filepath.Glob(pattern) // which is fine
+		for _, p := range parents {
+			os.Remove(p) // unless others are in it
+		}
+	}
 }
 
 // withoutCRI leaves out what only Kubernetes needs.
@@ -52,6 +59,13 @@ func (c *containerd) run(id string, flags []string, args ...string) (string, int
 	all := append([]string{"run", "--runtime", "io.containerd.runc.v2", "--runc-binary", c.h.Argv()[0]}, flags...)
 	all = append(all, "--rootfs", c.rootfs, id)
 	return c.do(append(all, args...)...)
+}
+
+// sh runs a script, to its end. It lives for a while: when a program ends before the
+// client has opened its side of the FIFOs, the client gives up their content.
+func (c *containerd) sh(id string, flags []string, script string) (string, int) {
+	c.t.Helper()
+	return c.run(id, append([]string{"--rm"}, flags...), "/bin/sh", "-c", "("+script+"); status=$?; sleep 0.2; exit $status")
 }
 
 func (c *containerd) ok(out string, status int) string {
@@ -81,14 +95,14 @@ func TestContainerd(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	out, status := c.run(h.ID("a"), []string{"--rm"}, "/bin/sh", "-c", "echo hello; echo there >&2; exit 7")
+	out, status := c.sh(h.ID("a"), nil, "echo hello; echo there >&2; exit 7")
 	if status != 7 {
 		t.Errorf("status %d, want 7: %s", status, out)
 	}
 	contains(t, "output", out, "hello", "there")
-	contains(t, "seccomp", c.ok(c.run(h.ID("s"), []string{"--rm", "--seccomp"}, "/bin/grep", "Seccomp:", "/proc/self/status")), "2")
-	contains(t, "read-only root", c.ok(c.run(h.ID("r"), []string{"--rm", "--read-only"}, "/bin/sh", "-c", "touch /x || echo refused")), "refused")
-	contains(t, "mount", c.ok(c.run(h.ID("m"), []string{"--rm", "--mount", "type=bind,src=/etc,dst=/tmp,options=rbind:ro"}, "/bin/ls", "/tmp")), "passwd")
+	contains(t, "seccomp", c.ok(c.sh(h.ID("s"), []string{"--seccomp"}, "grep Seccomp: /proc/self/status")), "2")
+	contains(t, "read-only root", c.ok(c.sh(h.ID("r"), []string{"--read-only"}, "touch /x || echo refused")), "refused")
+	contains(t, "mount", c.ok(c.sh(h.ID("m"), []string{"--mount", "type=bind,src=/etc,dst=/tmp,options=rbind:ro"}, "ls /tmp")), "passwd")
 	out, status = c.run(h.ID("n"), []string{"--rm"}, "/nowhere")
 	if status == 0 {
 		t.Errorf("a missing program ran: %s", out)
@@ -104,7 +118,7 @@ func (c *containerd) life(id string) {
 	if s := c.status(id); s != "RUNNING" {
 		t.Errorf("after run: %s", s)
 	}
-	out, status := c.do("tasks", "exec", "--exec-id", "x", id, "/bin/sh", "-c", "echo inside; exit 3")
+	out, status := c.do("tasks", "exec", "--exec-id", "x", id, "/bin/sh", "-c", "echo inside; sleep 0.2; exit 3")
 	if status != 3 {
 		t.Errorf("exec: status %d, want 3: %s", status, out)
 	}
