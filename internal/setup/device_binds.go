@@ -2,6 +2,7 @@ package setup
 
 import (
 	"fmt"
+	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -31,7 +32,7 @@ func openDevices(e *Env) error {
 		return nil
 	}
 	for _, d := range e.devices() {
-		if d.node() {
+		if d.node() && !e.mountsOn(d.path) {
 			e.binds = append(e.binds, &deviceBind{device: d})
 		}
 	}
@@ -52,6 +53,12 @@ func openDevices(e *Env) error {
 		e.keepTree(&d.h)
 	}
 	return e.trees.Run(b)
+}
+
+// mountsOn reports whether the configuration mounts something just there: engines
+// without privileges bind devices themselves.
+func (e *Env) mountsOn(path string) bool {
+	return slices.ContainsFunc(e.plan(), func(m *mount) bool { return m.path == path })
 }
 
 // bindDevices lays the host's nodes over files, which are made where they are
