@@ -14,7 +14,7 @@ import (
 // DaemonSet does: its script installs a program on a node.
 func TestKubernetes(t *testing.T) {
 	h := linuxtest.One(t)
-	cmd := exec.Command("go", "run", "-buildvcs=false", "./manifest", "../testdata/kubernetes.yaml")
+	cmd := exec.Command("go", "run", "-buildvcs=false", "./manifest", "../testdata/kubernetes.yaml", "../testdata/crio.conf")
 	cmd.Dir = "cri"
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := cmd.CombinedOutput()
@@ -22,7 +22,7 @@ func TestKubernetes(t *testing.T) {
 		t.Fatalf("the manifest is wrong: %v: %s", err, out)
 	}
 	handler, script, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
-	for file, name := range map[string]string{"containerd-v2.toml": "containerd.runtimes.%]", "containerd-v3.toml": "containerd.runtimes.%]", "crio.conf": "[crio.runtime.runtimes.%]"} {
+	for file, name := range map[string]string{"containerd-v2.toml": "containerd.runtimes.%]", "containerd-v3.toml": "containerd.runtimes.%]"} {
 		data, err := os.ReadFile("testdata/" + file)
 		if want := strings.ReplaceAll(name, "%", handler); err != nil || !strings.Contains(string(data), want) {
 			t.Errorf("%s has no handler %q: %v", file, handler, err)
