@@ -33,7 +33,7 @@ type soak struct {
 // What fails must have been killed; in the end nothing is left.
 func TestSoak(t *testing.T) {
 	h := linuxtest.One(t)
-	privateRun(t)
+	privateRun(t, h)
 	s := &soak{containerd: startContainerd(t, h, withoutCRI), kills: make(map[string]int)}
 	t.Cleanup(s.containerd.end)
 	if t.Failed() {
