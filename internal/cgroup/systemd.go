@@ -137,10 +137,17 @@ func (g *Group) startUnit(pid int) error {
 			return err
 		}
 	}
-	if g.unified {
-		return nil
+	if !g.unified {
+		err = g.Enter(pid)
 	}
-	return g.Enter(pid)
+	if err != nil {
+		return err
+	}
+	in, err := g.Holds(pid)
+	if err == nil && !in {
+		err = fmt.Errorf("cannot start systemd unit %q: process %d is not in %q afterwards", u.name, pid, g.procsDir())
+	}
+	return err
 }
 
 // updateUnit tells systemd of other limits.

@@ -247,7 +247,7 @@ func (c *creation) start() error {
 		c.stub, err = stub.Start(config)
 	}
 	if err != nil {
-		return err
+		return c.group.ExplainClone(err)
 	}
 	c.onFailure(func() { c.stub.Kill(); c.stub.Close() })
 	if err := c.group.Join(c.stub.PID); err != nil {
@@ -293,6 +293,9 @@ func (c *creation) finish() error {
 	}
 	var err error
 	if c.init.Console, err = c.handover().give(c.stub, c.onFailure); err != nil {
+		return err
+	}
+	if err := c.agent.show(c.stub, c.env); err != nil {
 		return err
 	}
 	if err := c.init.queueTail(); err != nil || !c.o.Park {

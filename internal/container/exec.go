@@ -243,6 +243,9 @@ func (x *execution) create() error {
 	if x.console, err = x.handover().give(x.stub, x.onFailure); err != nil {
 		return err
 	}
+	if err := x.agent.show(x.stub, x.env); err != nil {
+		return err
+	}
 	x.env.B = &kernel.Batch{}
 	if err := x.env.Queue(setup.TailOrder()); err != nil {
 		return err

@@ -102,6 +102,7 @@ type Env struct {
 	proc       kernel.Handle
 	hostProc   kernel.Handle // for the labels of the process
 	hasKcore   bool          // the host has /proc/kcore
+	dev        kernel.Handle // the /dev that was filled while it was detached
 	devSet     bool          // /dev was filled while it was detached
 
 	files *kernel.Limit // of descriptors as the caller has it, if it was raised

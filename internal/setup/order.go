@@ -108,6 +108,12 @@ func CreateOrder() []Step {
 	}
 }
 
+// ShowOrder comes between CreateOrder or ExecOrder and TailOrder, when the process
+// is to be traced by an ordinary user, and so can be by others.
+func ShowOrder() []Step {
+	return []Step{{"close descriptors", nil, closeAll}}
+}
+
 // TailOrder is what the container's process does without tongs: it is queued
 // whole, and nothing of it can be decided later.
 func TailOrder() []Step {

@@ -19,7 +19,8 @@ func states() []string { return []string{"missing", "created", "running", "stopp
 // commands are those that take a container; ID stands for its name.
 func commands() []string {
 	return []string{"start ID", "state ID", "kill ID", "kill ID KILL", "kill --all ID KILL", "kill ID 0", "delete ID", "delete --force ID",
-		"create --bundle BUNDLE ID", "run --bundle BUNDLE ID", "exec ID true", "pause ID", "resume ID", "exec --detach ID /nowhere", "exec ID"}
+		"create --bundle BUNDLE ID", "run --bundle BUNDLE ID", "exec ID true", "pause ID", "resume ID", "exec --detach ID /nowhere", "exec ID",
+		"ps -f json ID", "events --stats ID", "update ID"}
 }
 
 // answer is how a runtime reacts.

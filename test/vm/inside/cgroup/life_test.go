@@ -150,7 +150,7 @@ func TestWrongPlaces(t *testing.T) {
 	}{
 		{"a threaded cgroup above", func() error {
 			return os.WriteFile(above+"/cgroup.type", []byte("threaded"), 0)
-		}, []string{above + "/a", "threaded"}},
+		}, []string{"linux.cgroupsPath", above + "/a", "threaded"}},
 		{"processes above", func() error {
 			cmd := exec.Command("sleep", "1000")
 			if err := cmd.Start(); err != nil {
@@ -158,7 +158,7 @@ func TestWrongPlaces(t *testing.T) {
 			}
 			t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 			return os.WriteFile(above+"/cgroup.procs", []byte(fmt.Sprint(cmd.Process.Pid)), 0)
-		}, []string{"linux.resources.memory", "processes"}},
+		}, []string{"linux.cgroupsPath", above + "/a", "processes"}},
 	} {
 		h.Sub(t, c.name, func(t *testing.T, h *linuxtest.Host) {
 			if err := errors.Join(os.Mkdir(above, 0o755), c.prepare()); err != nil {

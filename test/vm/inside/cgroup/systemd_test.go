@@ -307,3 +307,26 @@ func TestNoAnswer(t *testing.T) {
 		}
 	}
 }
+
+// A delete that systemd does not answer ends the container, and can be repeated.
+func TestNoAnswerToDelete(t *testing.T) {
+	h := linuxtest.One(t)
+	d := systemdDriver()
+	id := h.ID("a")
+	d.must(t, h, "run", "--detach", "--bundle", h.Bundle(linuxtest.Args("/bin/sleep", "1000"), d.place(id)), id)
+	st, _ := h.State(id)
+	h.Sub(t, "silent", func(t *testing.T, h *linuxtest.Host) {
+		silent(t, h, private)
+		r := d.run(h, "delete", "--force", id)
+		if r.Status != 1 || !strings.Contains(r.Stderr, private) || !strings.Contains(r.Stderr, "did not answer") {
+			t.Errorf("status %d, stderr %s", r.Status, r.Stderr)
+		}
+		if _, err := os.Stat(fmt.Sprintf("/proc/%d/exe", st.PID)); err == nil {
+			t.Error("the container's process goes on")
+		}
+	})
+	d.must(t, h, "delete", "--force", id)
+	if got := loadState(t, "e2e-"+id+".scope"); got != "not-found" {
+		t.Errorf("the unit is left: %s", got)
+	}
+}

@@ -16,7 +16,7 @@ import (
 // makes the machine know the user, too.
 func userManager(t *testing.T, u *linuxtest.User) (runtimeDir string) {
 	t.Helper()
-	for file, line := range map[string]string{"passwd": "%[1]s:x:%[2]d:%[2]d::%[3]s:/bin/sh\n", "group": "%[1]s:x:%[2]d:\n"} {
+	for file, line := range map[string]string{"passwd": "%[1]s:*:%[2]d:%[2]d::%[3]s:/bin/sh\n", "group": "%[1]s:x:%[2]d:\n"} {
 		// The test's mount namespace has copies: these are the machine's.
 		f, err := os.OpenFile("/proc/1/root/etc/"+file, os.O_APPEND|os.O_WRONLY, 0)
 		if err != nil {
