@@ -1,11 +1,11 @@
 package linuxtest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 
@@ -39,6 +39,16 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
+// MainVM is Main for a package of test/vm/inside. Elsewhere than in the virtual
+// machine it has no tests.
+func MainVM(m *testing.M) {
+	if os.Getenv("TONGS_TEST_VM") == "" {
+		fmt.Println("these tests run in the virtual machine of test/vm")
+		os.Exit(0)
+	}
+	Main(m)
+}
+
 func build() (*tools, error) {
 	dir, err := os.MkdirTemp("", "tongs-tools-")
 	if err != nil {
@@ -56,29 +66,40 @@ func build() (*tools, error) {
 }
 
 func (t *tools) build() error {
-	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	err := errors.Join(Program(t.tongs, "cmd/tongs"), Program(t.inside, "test/inside"))
 	if err != nil {
-		return fmt.Errorf("cannot find the module: %v", err)
-	}
-	module := strings.TrimSpace(string(out))
-	for target, pkg := range map[string]string{t.tongs: "./cmd/tongs", t.inside: "./test/inside"} {
-		cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", target, pkg)
-		cmd.Dir = module
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("cannot build %s: %v\n%s", pkg, err, out)
-		}
+		return err
 	}
 	if t.busybox, err = lookPath("busybox"); err != nil {
 		return fmt.Errorf("cannot make a root file system without busybox (Debian: busybox-static): %v", err)
 	}
-	// A copy, on the file system of the bundles, which link to it.
-	data, err := os.ReadFile(t.busybox)
+	// On the file system of the bundles, which link to it.
+	from := t.busybox
+	t.busybox = filepath.Join(t.dir, "busybox")
+	return copyProgram(t.busybox, from)
+}
+
+// Program makes the program of a package of this module, whose directory below
+// the module's is given. In the virtual machine there is no compiler, and all
+// programs have been built.
+func Program(target, pkg string) error {
+	if dir := os.Getenv("TONGS_TEST_PROGRAMS"); dir != "" {
+		return copyProgram(target, filepath.Join(dir, filepath.Base(pkg)))
+	}
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", target, "tongs/"+pkg)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("cannot build %s: %v\n%s", pkg, err, out)
+	}
+	return nil
+}
+
+func copyProgram(target, from string) error {
+	data, err := os.ReadFile(from)
 	if err != nil {
 		return err
 	}
-	t.busybox = filepath.Join(t.dir, "busybox")
-	return os.WriteFile(t.busybox, data, 0o755)
+	return os.WriteFile(target, data, 0o755)
 }
 
 // lookPath knows the directories that an ordinary user's PATH lacks.

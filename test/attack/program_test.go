@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -240,10 +239,8 @@ func buildIntruder(t *testing.T, h *linuxtest.Host) string {
 	t.Helper()
 	// Beside the runtime, on the file system of the bundles, which link to it.
 	path := filepath.Join(h.Dir, "intruder")
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", path, "./intruder")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("cannot build the intruder: %v\n%s", err, out)
+	if err := linuxtest.Program(path, "test/attack/intruder"); err != nil {
+		t.Fatal(err)
 	}
 	return path
 }

@@ -1,0 +1,17 @@
+package vm
+
+// tests is a package that is tested in the virtual machine.
+type tests struct {
+	Package   string   // directory below the module's
+	Arguments []string // of the test program: "-test.run=…"
+	Seconds   int      // it may take, at most
+}
+
+// list is what runs there. Packages below inside are all in it; of others, which
+// run on the host as well, those that say something new on a host with systemd,
+// AppArmor, nothing but cgroup v2, and an older kernel.
+func list() []tests {
+	return []tests{
+		{Package: "test/vm/inside/smoke", Seconds: 30},
+	}
+}

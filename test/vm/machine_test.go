@@ -1,0 +1,124 @@
+package vm
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	// bootTime bounds the time until the first test. Without KVM it is about 20 s
+	// on an idle machine.
+	bootTime = 4 * time.Minute
+	// quietTime bounds the time without output between packages, and beyond what
+	// the tests of a package may take, whose own limit says more.
+	quietTime = 30 * time.Second
+)
+
+// machine is a virtual machine under way.
+type machine struct {
+	cmd      *exec.Cmd
+	lines    chan string // of the tests; closed at the end
+	console  string      // file
+	stderr   strings.Builder
+	deadline time.Time // when the test must have ended
+}
+
+// boot starts the machine. What it writes to its disks is lost at the end.
+func boot(t *testing.T, i image, tests string) *machine {
+	t.Helper()
+	dir := t.TempDir()
+	m := &machine{console: filepath.Join(dir, "console"), lines: make(chan string, 1000), deadline: time.Now().Add(time.Hour)}
+	if end, ok := t.Deadline(); ok {
+		m.deadline = end.Add(-15 * time.Second)
+	}
+	m.cmd = exec.Command("qemu-system-x86_64",
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		// Not even where there is KVM: one machine for all who run this.
+		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048",
+		"-kernel", i.file("vmlinuz"), "-initrd", i.file("initrd"),
+		"-append", "root=/dev/vda rw console=ttyS0 panic=-1 net.ifnames=0 systemd.unit=tests.target",
+		"-drive", "if=virtio,format=raw,snapshot=on,file="+i.file("root.img"),
+		"-drive", "if=virtio,format=raw,snapshot=on,file="+tests,
+		"-serial", "file:"+m.console,
+		"-chardev", "file,id=results,path=/dev/stdout",
+		"-device", "virtio-serial-pci", "-device", "virtserialport,chardev=results,name=results")
+	m.cmd.Env = append(os.Environ(), "TMPDIR="+dir) // for the snapshots
+	m.cmd.Stderr = &m.stderr
+	out, err := m.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	started := make(chan error)
+	go m.read(out, started)
+	if err := <-started; err != nil {
+		t.Fatalf("cannot start the virtual machine: %v", err)
+	}
+	t.Cleanup(func() {
+		m.cmd.Process.Kill() // may have ended
+		for range m.lines {
+		}
+	})
+	return m
+}
+
+// read starts the process and reads to its end. It must not outlive the test,
+// and the kernel takes the end of the thread for the end of the parent.
+func (m *machine) read(out io.Reader, started chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer close(m.lines)
+	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	err := m.cmd.Start()
+	started <- err
+	if err != nil {
+		return
+	}
+	in := bufio.NewScanner(out)
+	in.Buffer(nil, 16<<20)
+	for in.Scan() {
+		m.lines <- in.Text()
+	}
+	m.cmd.Wait() // the last line tells success
+}
+
+// next gives the next line, or why there is none.
+func (m *machine) next(limit time.Duration, doing string) (string, error) {
+	limit = min(limit, time.Until(m.deadline))
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case line, ok := <-m.lines:
+		if ok {
+			return line, nil
+		}
+		return "", m.explain(fmt.Sprintf("the virtual machine ended during %s: %v", doing, m.cmd.ProcessState))
+	case <-timer.C:
+		return "", m.explain(fmt.Sprintf("the virtual machine said nothing for %.0f s during %s", limit.Seconds(), doing))
+	}
+}
+
+// explain adds what the machine and its console said last.
+func (m *machine) explain(what string) error {
+	text, err := os.ReadFile(m.console)
+	if err != nil {
+		text = []byte(err.Error())
+	}
+	if m.cmd.ProcessState != nil { // nobody writes to it any more
+		what += "\n" + m.stderr.String()
+	}
+	return fmt.Errorf("%s\nlast lines of its console:\n%s", what, lastLines(string(text), 40))
+}
+
+func lastLines(text string, n int) string {
+	lines := strings.Split(strings.TrimRight(text, "\r\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}

@@ -1,0 +1,127 @@
+// Package vm runs tests in a virtual machine: where systemd is the init process,
+// AppArmor is enforced, cgroup v2 has all controllers, and the kernel is Debian's.
+// The machine is QEMU without KVM, its disk is made from Debian's packages
+// (`image`) and kept in the user's cache, and the test programs are built here
+// and come on a second disk. It is booted once; each test in it becomes a subtest.
+//
+// It deliberately does not
+//   - share directories with the machine, or give it a network;
+//   - keep anything that a test has written there.
+package vm
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// asked is the list that scripts/vm was given: packages, then arguments of their
+// test programs. Without, it is the usual one.
+func asked() []tests {
+	var packages []tests
+	var arguments []string
+	for _, word := range strings.Fields(os.Getenv("TONGS_VM")) {
+		if strings.HasPrefix(word, "-") {
+			arguments = append(arguments, word)
+		} else {
+			packages = append(packages, tests{Package: filepath.Clean(word), Seconds: 600})
+		}
+	}
+	if packages == nil {
+		packages = list()
+	}
+	for i := range packages {
+		packages[i].Arguments = append(packages[i].Arguments, arguments...)
+	}
+	return packages
+}
+
+func TestVM(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("making the disk of the virtual machine needs root")
+	}
+	tests := asked()
+	disk := filepath.Join(t.TempDir(), "tests.img")
+	makeDisk(t, disk, tests)
+	m := boot(t, openImage(t), disk)
+	if err := m.tests(t, tests); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tests reads what `run` writes.
+func (m *machine) tests(t *testing.T, list []tests) error {
+	begin := time.Now()
+	line, err := m.next(bootTime, "boot")
+	if err != nil {
+		return err
+	}
+	booted, ok := strings.CutPrefix(line, "@@booted ")
+	if !ok {
+		return m.explain(fmt.Sprintf("the virtual machine begins with %q", line))
+	}
+	t.Logf("booted in %.0f s: uptime and kernel %s", time.Since(begin).Seconds(), booted)
+	for _, p := range list {
+		if line, err = m.next(quietTime, "the begin of "+p.Package); err != nil {
+			return err
+		}
+		if line != "@@begin "+p.Package {
+			return m.explain(fmt.Sprintf("want the begin of %s, got %q", p.Package, line))
+		}
+		if err := m.testPackage(t, p); err != nil {
+			return err
+		}
+	}
+	if line, err = m.next(quietTime, "the end of the tests"); err == nil && line != "@@done" {
+		err = m.explain(fmt.Sprintf("want the end of the tests, got %q", line))
+	}
+	return err
+}
+
+// testPackage reads the output of one test program. Its error means that nothing
+// comes after it.
+func (m *machine) testPackage(t *testing.T, p tests) error {
+	var output strings.Builder
+	begin := time.Now()
+	status, ended, errRead := "", false, error(nil)
+	for !ended {
+		var line string
+		if line, errRead = m.next(time.Duration(p.Seconds)*time.Second+quietTime, p.Package); errRead != nil {
+			break
+		}
+		if status, ended = strings.CutPrefix(line, "@@end "+p.Package+" "); !ended {
+			output.WriteString(line + "\n")
+		}
+	}
+	t.Run(strings.ReplaceAll(p.Package, "/", "."), func(t *testing.T) {
+		top, err := readResults([]byte(output.String()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		top.replay(t)
+		t.Logf("%d tests in %.0f s", len(top.children), time.Since(begin).Seconds())
+		if errRead != nil {
+			t.Errorf("it did not end")
+		} else if status != "0" && !t.Failed() || len(top.children) == 0 {
+			t.Errorf("%d tests, exit status %s:\n%s", len(top.children), status, top.output.String())
+		}
+	})
+	return errRead
+}
+
+// A package that is not in the list would run nowhere.
+func TestListIsComplete(t *testing.T) {
+	entries, err := os.ReadDir("inside")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if !slices.ContainsFunc(list(), func(p tests) bool { return p.Package == "test/vm/inside/"+e.Name() }) {
+			t.Errorf("the package inside/%s is not in the list", e.Name())
+		}
+	}
+}
