@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tongs/internal/container"
 	"tongs/internal/state"
 )
 
@@ -42,7 +43,8 @@ type command struct {
 func commands() []command {
 	return []command{
 		createCommand(), runCommand(), startCommand(), execCommand(), stateCommand(), killCommand(),
-		deleteCommand(), listCommand(), psCommand(), pauseCommand(), resumeCommand(), updateCommand(), featuresCommand(), specCommand(),
+		deleteCommand(), listCommand(), psCommand(), pauseCommand(), resumeCommand(), updateCommand(),
+		checkpointCommand(), restoreCommand(), featuresCommand(), specCommand(),
 	}
 }
 
@@ -54,12 +56,14 @@ type options struct {
 	preserveFDs                                 int
 	detach, keep, noSubreaper                   bool // run
 
-	exec   execOptions
-	update updateOptions
-	all    bool   // kill
-	force  bool   // delete
-	format string // list
-	quiet  bool   // list
+	exec       execOptions
+	update     updateOptions
+	checkpoint container.CheckpointOptions
+	restore    container.RestoreOptions
+	all        bool   // kill
+	force      bool   // delete
+	format     string // list
+	quiet      bool   // list
 
 	rootless bool // spec
 }

@@ -1,0 +1,264 @@
+package criu
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Directory holds CRIU's images, or its log and other files of its work. It is
+// opened once; CRIU gets the descriptor.
+type Directory struct {
+	fd   int
+	path string
+}
+
+// OpenDirectory opens a directory in which only the caller can have put
+// anything: CRIU, which runs with all rights, opens files in it by name, follows
+// symbolic links, and writes to what it finds. The last part of the path is no
+// link; the ones before are the caller's own affair.
+func OpenDirectory(dir string) (*Directory, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	return openDirectory(unix.AT_FDCWD, abs, abs, 0)
+}
+
+func openDirectory(at int, name, called string, resolve uint64) (*Directory, error) {
+	how := &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: resolve}
+	fd, err := unix.Openat2(at, name, how)
+	for err == unix.EINTR || err == unix.EAGAIN {
+		fd, err = unix.Openat2(at, name, how)
+	}
+	if err == unix.ELOOP || err == unix.ENOTDIR {
+		return nil, fmt.Errorf("cannot use %q: it is not a directory, or a symbolic link", called)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot open %q: %w", called, err)
+	}
+	d := &Directory{fd: fd, path: called}
+	if err := d.check(); err != nil {
+		d.Close()
+		return nil, fmt.Errorf("cannot use %q: %w", called, err)
+	}
+	return d, nil
+}
+
+// MakeDirectory is OpenDirectory for one that may be missing.
+func MakeDirectory(dir string) (*Directory, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) { // of a link that leads nowhere
+		return nil, fmt.Errorf("cannot make: %w", err)
+	}
+	return OpenDirectory(dir)
+}
+
+// FD is the descriptor. It stays d's.
+func (d *Directory) FD() int { return d.fd }
+
+// Path is for messages.
+func (d *Directory) Path() string { return d.path }
+
+// Close releases the handle.
+func (d *Directory) Close() {
+	if d != nil && d.fd >= 0 {
+		unix.Close(d.fd)
+		d.fd = -1
+	}
+}
+
+// parentLink is how CRIU finds the images that others build on.
+const parentLink = "parent"
+
+// check looks at the directory and at what is in it.
+func (d *Directory) check() error {
+	var st unix.Stat_t
+	if err := unix.Fstat(d.fd, &st); err != nil {
+		return err
+	}
+	switch {
+	case int(st.Uid) != os.Geteuid():
+		return fmt.Errorf("it belongs to uid %d, not to uid %d", st.Uid, os.Geteuid())
+	case st.Mode&0o002 != 0 || st.Mode&0o020 != 0 && int(st.Gid) != os.Getegid():
+		return fmt.Errorf("other users can write to it (mode %#o)", st.Mode&0o7777)
+	}
+	names, err := d.names()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := d.checkFile(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Directory) names() ([]string, error) {
+	list, err := os.ReadDir("/proc/self/fd/" + strconv.Itoa(d.fd))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the directory: %w", err)
+	}
+	names := make([]string, len(list))
+	for i, e := range list {
+		names[i] = e.Name()
+	}
+	return names, nil
+}
+
+// checkFile refuses what CRIU would be led astray by. Directories and sockets in
+// there are nothing to it.
+func (d *Directory) checkFile(name string) error {
+	var st unix.Stat_t
+	if err := unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fmt.Errorf("cannot look at %q: %w", name, err)
+	}
+	switch kind := st.Mode & unix.S_IFMT; {
+	case kind == unix.S_IFLNK && name == parentLink:
+		return nil // see Parents
+	case kind == unix.S_IFLNK:
+		return fmt.Errorf("%q in it is a symbolic link", name)
+	case kind == unix.S_IFREG && int(st.Uid) != os.Geteuid():
+		return fmt.Errorf("%q in it belongs to uid %d, not to uid %d", name, st.Uid, os.Geteuid())
+	case kind != unix.S_IFREG && kind != unix.S_IFDIR && kind != unix.S_IFSOCK:
+		return fmt.Errorf("%q in it is not a file", name)
+	}
+	return nil
+}
+
+// maxParents bounds a chain of images, which may be a ring.
+const maxParents = 1000
+
+// CheckParents follows the links to the images that these build on, each of
+// which must lead to a directory as good as this one.
+func (d *Directory) CheckParents() error {
+	at := d
+	defer func() {
+		if at != d {
+			at.Close()
+		}
+	}()
+	for range maxParents {
+		buf := make([]byte, unix.PathMax)
+		n, err := unix.Readlinkat(at.fd, parentLink, buf)
+		if err == unix.ENOENT || err == unix.EINVAL { // none, or a file of that name
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("cannot read the link %q in %q: %w", parentLink, at.path, err)
+		}
+		next, err := at.openParent(string(buf[:n]))
+		if err != nil {
+			return err
+		}
+		if at != d {
+			at.Close()
+		}
+		at = next
+	}
+	return fmt.Errorf("%q: there are more than %d parents", d.path, maxParents)
+}
+
+// OpenParent checks the directory of --parent-path, which counts from this one.
+func (d *Directory) OpenParent(rel string) error {
+	p, err := d.openParent(rel)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	return p.CheckParents()
+}
+
+func (d *Directory) openParent(rel string) (*Directory, error) {
+	if rel == "" || path.IsAbs(rel) {
+		return nil, fmt.Errorf("%q: the parent %q is not a relative path", d.path, rel)
+	}
+	return openDirectory(d.fd, rel, filepath.Join(d.path, rel), unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_MAGICLINKS)
+}
+
+// Read reads a small file.
+func (d *Directory) Read(name string) ([]byte, error) {
+	const limit = 64 << 10
+	f, err := d.open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && len(data) > limit {
+		err = errors.New("it is too large")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read %q: %w", d.path+"/"+name, err)
+	}
+	return data, nil
+}
+
+func (d *Directory) open(name string) (*os.File, error) {
+	fd, err := unix.Openat(d.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open %q: %w", d.path+"/"+name, err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		f.Close()
+		return nil, fmt.Errorf("cannot read %q: it is not a regular file", d.path+"/"+name)
+	}
+	return f, nil
+}
+
+// Write makes or replaces a file.
+func (d *Directory) Write(name string, data []byte) error {
+	fd, err := unix.Openat(d.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return fmt.Errorf("cannot make %q: %w", d.path+"/"+name, err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	_, err = f.Write(data)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write %q: %w", d.path+"/"+name, err)
+	}
+	return nil
+}
+
+// quoted is how many lines of a log an error has.
+const quoted = 5
+
+// Quote gives what a log says of errors, to be put behind the error of which it
+// is the reason: the last lines that CRIU calls errors, without their times.
+func (d *Directory) Quote(log string) string {
+	f, err := d.open(log)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	const tail = 256 << 10
+	if st, err := f.Stat(); err == nil && st.Size() > tail {
+		if _, err := f.Seek(-tail, io.SeekEnd); err != nil {
+			return ""
+		}
+	}
+	data, _ := io.ReadAll(io.LimitReader(f, tail)) // what there is
+	var lines []string
+	for line := range strings.Lines(string(data)) {
+		_, line, _ = strings.Cut(line, ") ") // "(00.012345) "
+		if line = strings.TrimSpace(line); strings.Contains(line, "Error (") {
+			lines = append(lines, line)
+		}
+	}
+	if len(lines) == 0 {
+		return ""
+	}
+	return "; " + d.path + "/" + log + " ends with: " + strings.Join(lines[max(0, len(lines)-quoted):], "; ")
+}
