@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -287,46 +288,27 @@ func (c *checkpointing) dump(program string) error {
 		return err
 	}
 	defer p.Close()
-	if err := p.RequireVersion(); err != nil {
-		return explainCRIU(err, p, c.dirs.work, "")
-	}
 	kind := criu.Dump
+	err = p.RequireVersion()
 	if c.o.PreDump {
 		kind = criu.PreDump
-		if err := p.RequireFeature(criu.MemoryTracking); err != nil {
-			return err
-		}
+		err = cmp.Or(err, p.RequireFeature(criu.MemoryTracking))
 	}
-	if c.o.LazyPages {
-		if err := p.RequireFeature(criu.LazyPages); err != nil {
-			return err
-		}
+	if c.o.LazyPages && err == nil {
+		err = p.RequireFeature(criu.LazyPages)
 	}
-	if _, err := p.Do(kind, c.opts, c.notice); err != nil {
-		return explainCRIU(err, p, c.dirs.work, dumpLog)
+	if err != nil {
+		return p.Explain(err)
 	}
+	_, err = p.Do(kind, c.opts, c.notice)
 	// After a pre-dump CRIU waits for the next, and is not content with none.
-	if err := p.End(); err != nil && kind != criu.PreDump {
-		return explainCRIU(err, nil, c.dirs.work, dumpLog)
+	if ended := p.End(); ended != nil && (err != nil || kind != criu.PreDump) {
+		err = cmp.Or(err, ended)
+	}
+	if err != nil {
+		return c.dirs.work.Explain(p.Explain(err), dumpLog)
 	}
 	return nil
-}
-
-// explainCRIU adds to an error what CRIU has to say about it.
-func explainCRIU(err error, p *criu.Process, work *criu.Directory, log string) error {
-	text := ""
-	if log != "" {
-		text = work.Quote(log)
-	}
-	if p != nil {
-		if ended := p.End(); text == "" && ended != nil {
-			text = "; " + ended.Error()
-		}
-		if out := p.Output(); out != "" && log == "" {
-			text += "; it says: " + out
-		}
-	}
-	return fmt.Errorf("%w%s", err, text)
 }
 
 // notice hears how far CRIU has come.

@@ -153,7 +153,8 @@ func (r *restoration) startCRIU(program string) error {
 		return err
 	}
 	r.onFailure(func() { _ = r.dir.RemoveRoot() }) // the directory goes in any case
-	r.env.Restore = &setup.Restore{Dir: dir, Socket: kernel.NewHandle(int64(theirs), "criu"), Program: program, Args: criu.Args, Env: os.Environ()}
+	r.env.Restore = &setup.Restore{Dir: dir, Socket: kernel.NewHandle(int64(theirs), "criu"),
+		Work: kernel.NewHandle(int64(r.dirs.work.FD()), "work"), Program: program, Args: criu.Args, Env: os.Environ()}
 	if err := r.env.Do(setup.RestoreHostOrder()); err != nil {
 		return err
 	}
@@ -180,11 +181,26 @@ func (r *restoration) startCRIU(program string) error {
 	if err := r.env.Do(setup.RestoreOrder()); err != nil {
 		return err
 	}
+	if err := r.openWork(); err != nil {
+		return err
+	}
 	r.env.B = &kernel.Batch{}
 	if err := r.env.Queue(setup.RestoreTail()); err != nil {
 		return err
 	}
 	return r.stub.Exec(r.env.B)
+}
+
+// openWork opens the directory to work in as it is in CRIU's mount namespace,
+// where CRIU must be to mount anything there.
+func (r *restoration) openWork() (err error) {
+	dir := "/proc/" + strconv.Itoa(r.stub.PID) + "/root" + r.env.Restore.WorkDir()
+	r.opts.WorkDir, err = unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("--work-path: cannot open %q: %w", dir, err)
+	}
+	r.onFailure(func() { unix.Close(r.opts.WorkDir) })
+	return nil
 }
 
 // describe tells CRIU of what was prepared for it.
@@ -226,7 +242,7 @@ func (r *restoration) runCRIU() error {
 		err = errors.New("criu restore: it has not said which process it made")
 	}
 	if err != nil {
-		return fmt.Errorf("%w%s", err, r.dirs.work.Quote(restoreLog))
+		return r.dirs.work.Explain(err, restoreLog)
 	}
 	return nil
 }

@@ -235,9 +235,19 @@ func (d *Directory) Write(name string, data []byte) error {
 // quoted is how many lines of a log an error has.
 const quoted = 5
 
-// Quote gives what a log says of errors, to be put behind the error of which it
-// is the reason: the last lines that CRIU calls errors, without their times.
-func (d *Directory) Quote(log string) string {
+// Explain adds to CRIU's error what its log says: the last lines that it calls
+// errors.
+func (d *Directory) Explain(err error, log string) error {
+	var f *FailedError
+	text := d.quote(log)
+	if text == "" && errors.As(err, &f) && f.Message != "" {
+		text = "; it says: " + f.Message
+	}
+	return fmt.Errorf("%w%s", err, text)
+}
+
+// quote gives these lines, without their times.
+func (d *Directory) quote(log string) string {
 	f, err := d.open(log)
 	if err != nil {
 		return ""

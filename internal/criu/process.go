@@ -40,6 +40,7 @@ type Process struct {
 	pid    int
 	output int // file that it writes to in place of standard output
 	reaped bool
+	ended  error // how, if not well
 }
 
 // Start starts the program.
@@ -74,7 +75,7 @@ func Start(program string) (*Process, error) {
 func (p *Process) End() error {
 	p.Session.Close()
 	if p.reaped {
-		return nil
+		return p.ended
 	}
 	var status unix.WaitStatus
 	_, err := unix.Wait4(p.pid, &status, 0, nil)
@@ -84,23 +85,28 @@ func (p *Process) End() error {
 	p.reaped = true
 	switch {
 	case err != nil:
-		return fmt.Errorf("cannot wait for criu: wait4: %w", err)
+		p.ended = fmt.Errorf("cannot wait for criu: wait4: %w", err)
 	case status.Signaled():
-		return fmt.Errorf("criu was killed by signal %d (%s)", status.Signal(), unix.SignalName(status.Signal()))
+		p.ended = fmt.Errorf("criu was killed by signal %d (%s)", status.Signal(), unix.SignalName(status.Signal()))
 	case status.ExitStatus() != 0:
-		return fmt.Errorf("criu exited with status %d", status.ExitStatus())
+		p.ended = fmt.Errorf("criu exited with status %d", status.ExitStatus())
 	}
-	return nil
+	return p.ended
 }
 
-// Output is what CRIU has printed: little, before it opens its log.
-func (p *Process) Output() string {
-	buf := make([]byte, 4096)
-	n, err := unix.Pread(p.output, buf, 0)
-	if err != nil {
-		return ""
+// Explain adds to an error how CRIU has ended, if it had no time to answer, and
+// what it has printed, which is little, before it opens its log.
+func (p *Process) Explain(err error) error {
+	ended := p.End()
+	if errors.Is(err, errEnded) && ended != nil {
+		err = fmt.Errorf("%w: %w", err, ended)
 	}
-	return strings.TrimSpace(string(buf[:max(n, 0)]))
+	buf := make([]byte, 4096)
+	n, _ := unix.Pread(p.output, buf, 0) // there may be nothing
+	if text := strings.TrimSpace(string(buf[:max(n, 0)])); text != "" {
+		err = fmt.Errorf("%w; it says: %s", err, text)
+	}
+	return err
 }
 
 // Close ends it and frees everything.

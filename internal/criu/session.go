@@ -13,6 +13,7 @@ package criu
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -169,7 +170,7 @@ func (s *Session) Do(kind Kind, o *Options, notify func(Notice) error) (pid int,
 		case err != nil:
 			return 0, fmt.Errorf("criu %s: %w", kind, err)
 		case !r.success:
-			return 0, fmt.Errorf("criu %s failed%s", kind, r.reason())
+			return 0, &FailedError{Kind: kind, Errno: unix.Errno(max(r.errno, 0)), Message: strings.TrimSpace(r.message)}
 		case r.kind != kind:
 			return 0, fmt.Errorf("criu %s: it has answered something else (%d)", kind, r.kind)
 		}
@@ -177,15 +178,18 @@ func (s *Session) Do(kind Kind, o *Options, notify func(Notice) error) (pid int,
 	}
 }
 
-// reason is what CRIU says of a failure, to be put behind a sentence.
-func (r *response) reason() string {
-	switch {
-	case r.message != "":
-		return ": " + r.message
-	case r.errno != 0:
-		return ": " + unix.Errno(r.errno).Error()
+// FailedError is a request that CRIU could not do. Its log has the reason.
+type FailedError struct {
+	Kind    Kind
+	Errno   unix.Errno
+	Message string // the first error of its log
+}
+
+func (e *FailedError) Error() string {
+	if e.Errno != 0 {
+		return fmt.Sprintf("criu %s failed: %s", e.Kind, e.Errno.Error())
 	}
-	return ""
+	return fmt.Sprintf("criu %s failed", e.Kind)
 }
 
 // ask sends a request that needs no work, after which others may follow.
@@ -203,7 +207,7 @@ func (s *Session) ask(r *request) (*response, error) {
 	case err != nil:
 		return nil, fmt.Errorf("criu %s: %w", r.kind, err)
 	case !a.success:
-		return nil, fmt.Errorf("criu %s failed%s", r.kind, a.reason())
+		return nil, fmt.Errorf("criu %s failed %s", r.kind, strings.TrimSpace(a.message))
 	}
 	return a, nil
 }

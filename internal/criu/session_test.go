@@ -15,7 +15,7 @@ func TestRealVersion(t *testing.T) {
 	defer p.Close()
 	for range 2 { // the connection stays
 		if err := p.RequireVersion(); err != nil {
-			t.Errorf("%v; it printed %q", err, p.Output())
+			t.Errorf("%v", p.Explain(err))
 		}
 	}
 	if err := p.RequireFeature(MemoryTracking); err != nil {

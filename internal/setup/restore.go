@@ -22,6 +22,7 @@ type Restore struct {
 	Dir     string        // where the mounts go, an empty directory of the host
 	DirStat *kernel.Stat  // of that directory
 	Socket  kernel.Handle // CRIU's end of the connection
+	Work    kernel.Handle // the directory that it works in; then a copy of its mount
 	Program string
 	Args    func(socket int) []string
 	Env     []string
@@ -46,6 +47,7 @@ func RestoreHostOrder() []Step {
 		{"supported fields only", nil, refuseUnsupported},
 		{"root tree", nil, openRoot},
 		{"connection", nil, func(e *Env) error { e.keep(&e.Restore.Socket); return nil }},
+		{"working directory", nil, openRestoreWork},
 		{"devices of the host", nil, openDevices},
 		{"null device", nil, openNull},
 		{"mount label", nil, lookForSELinux},
@@ -119,7 +121,24 @@ func attachRestoreRoot(e *Env) error {
 	r.Root = r.Dir + "/root"
 	e.B.For("root.path", "cannot attach the root file system at "+r.Root)
 	e.moveInto("root", e.root)
+	e.B.For("--work-path", "cannot attach the directory at "+r.WorkDir())
+	e.B.Mkdirat(r.dir, "work", 0o700)
+	e.moveInto("work", r.Work)
 	return nil
+}
+
+// WorkDir is where the directory that CRIU works in is found in its mount
+// namespace. CRIU mounts below it, which it could not in the host's.
+func (r *Restore) WorkDir() string { return r.Dir + "/work" }
+
+func openRestoreWork(e *Env) error {
+	r := e.Restore
+	b := e.onHost()
+	b.For("--work-path", "cannot copy the directory's mount")
+	r.Work = b.OpenTree(r.Work, "", unix.OPEN_TREE_CLONE)
+	b.MountSetattr(r.Work, 0, kernel.MountAttr{Propagation: unix.MS_PRIVATE})
+	e.keep(&r.Work)
+	return e.Host.Run(b)
 }
 
 // moveInto attaches a mount at an entry of the restore's directory.
