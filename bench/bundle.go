@@ -18,15 +18,26 @@ var config string
 const noDevices = "-no-devices"
 
 // makeBundles makes bundles with a busybox root: "true", whose process ends at
-// once, and "sleep", whose process stays; and tries which of them each program
-// takes.
+// once, "seccomp", the same with Docker's default profile, and "sleep", whose
+// process stays; and tries which of them each program takes.
 func (b *bench) makeBundles() error {
 	busybox, err := os.ReadFile("/bin/busybox")
 	if err != nil {
 		return fmt.Errorf("cannot make a root file system: install busybox-static: %w", err)
 	}
-	for name, args := range map[string]string{"true": `"/bin/true"`, "sleep": `"/bin/sleep", "1000"`} {
+	source, err := sourceDir()
+	if err != nil {
+		return err
+	}
+	profile, err := os.ReadFile(source + "/../internal/seccomp/testdata/docker.json")
+	if err != nil {
+		return fmt.Errorf("cannot read Docker's profile: %w", err)
+	}
+	for name, args := range map[string]string{"true": `"/bin/true"`, "seccomp": `"/bin/true"`, "sleep": `"/bin/sleep", "1000"`} {
 		text := strings.Replace(config, `"@ARGS@"`, args, 1)
+		if name == "seccomp" {
+			text = strings.Replace(text, `"linux": {`, `"linux": {"seccomp": `+string(profile)+",", 1)
+		}
 		if err := makeBundle(b.dir+"/"+name, busybox, text); err != nil {
 			return err
 		}

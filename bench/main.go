@@ -40,7 +40,7 @@ type program struct {
 
 func main() {
 	rounds := flag.Int("rounds", 50, "`number` of measured rounds")
-	only := flag.String("only", "run,create,start,exec,state,kill,delete,list,version,memory", "comma-separated `list` of benchmarks")
+	only := flag.String("only", "run,seccomp,create,start,exec,state,kill,delete,list,version,memory", "comma-separated `list` of benchmarks")
 	tongs := flag.String("tongs", "", "`path` of the tongs binary (default: build ./cmd/tongs)")
 	peers := flag.String("peers", "runc,crun", "comma-separated `list` of runtimes to compare with")
 	flag.Parse()

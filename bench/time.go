@@ -27,13 +27,16 @@ func (b *bench) time(name string) error {
 			return fmt.Errorf("unknown benchmark %q", name)
 		}
 		add(p.name, steps...)
+		if name == "seccomp" {
+			add(p.name+unfiltered, b.steps("run", p)...)
+		}
 		if i > 0 {
 			continue
 		}
 		// What tongs is held against besides peers comes second.
 		if name == "run" {
 			add("floor", []string{"timed", b.dir + "/floor", b.dir + "/true/rootfs", "/sys/fs/cgroup", "{}"})
-		} else if name != "create" && name != "start" {
+		} else if name != "create" && name != "start" && name != "seccomp" {
 			add("empty Go program", []string{"timed", b.dir + "/empty"})
 		}
 	}
@@ -57,7 +60,27 @@ func (b *bench) time(name string) error {
 		}
 		fmt.Printf("| %s | %d | %s | %s |\n", n, len(ms), quartiles(ms), quartiles(ratios))
 	}
+	if name == "seccomp" {
+		b.filtered(times)
+	}
 	return nil
+}
+
+// unfiltered ends the name of a program that runs without the profile.
+const unfiltered = " without"
+
+// filtered prints what the profile adds, round by round.
+func (b *bench) filtered(times map[string]map[int]float64) {
+	fmt.Printf("\n| Docker's profile adds | median ms | quartiles |\n|---|---|---|\n")
+	for _, p := range b.programs {
+		var added []float64
+		for round, with := range times[p.name] {
+			if without, ok := times[p.name+unfiltered][round]; ok {
+				added = append(added, (with-without)/1e6)
+			}
+		}
+		fmt.Printf("| %s | %s |\n", p.name, quartiles(added))
+	}
 }
 
 // steps are what the timing loop does for one program in one benchmark; the
@@ -73,6 +96,8 @@ func (b *bench) steps(name string, p program) [][]string {
 	switch name {
 	case "run":
 		return [][]string{bundle("timed", "run", "true"), remove("after")}
+	case "seccomp":
+		return [][]string{bundle("timed", "run", "seccomp"), remove("after")}
 	case "create":
 		return [][]string{bundle("timed", "create", "sleep"), remove("after")}
 	case "start":

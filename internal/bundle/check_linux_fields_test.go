@@ -300,7 +300,7 @@ func TestWarnings(t *testing.T) {
 	want := `process.capabilities.ambient[1]: unknown capability "cap_kill", ignored
 mounts[1].destination: "b" is not absolute; used as "/b"
 linux.personality.flags: ignored: no flags are defined
-linux.resources.cpu.shares: 262145 is outside 2 to 262144; the nearest will be used
+linux.resources.cpu.shares: 262145 is outside 2 to 262144; cgroup v2 takes the nearest
 linux.resources.memory.kernel: ignored: the kernel has no such limit any more
 linux.resources.memory.kernelTCP: ignored: cgroup v2 has no such limit`
 	if got := strings.Join(Warnings(spec), "\n"); got != want {

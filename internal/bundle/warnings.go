@@ -65,7 +65,7 @@ func warnResources(w []string, r *specs.LinuxResources) []string {
 	// takes the nearest number. 0 means that none is given.
 	if r.CPU != nil && r.CPU.Shares != nil {
 		if n := *r.CPU.Shares; n == 1 || n > 262144 {
-			w = warnf(w, "linux.resources.cpu.shares", "%d is outside 2 to 262144; the nearest will be used", n)
+			w = warnf(w, "linux.resources.cpu.shares", "%d is outside 2 to 262144; cgroup v2 takes the nearest", n)
 		}
 	}
 	// Limits on kernel memory are gone since 5.4 and 5.16.

@@ -64,11 +64,10 @@ func (g *Group) Create() error {
 			continue
 		}
 		removeAll(made)
-		if g.rootless && g.defaultPath && isForbidden(err) && !needsController(g.resources) {
-			g.hierarchies, g.owned = nil, nil
+		if isForbidden(err) && g.goWithout() {
 			return nil
 		}
-		return err
+		return g.explain(err)
 	}
 	if g.systemd == nil {
 		g.owned = made
@@ -81,7 +80,7 @@ func (g *Group) Create() error {
 func (g *Group) createDir(h Hierarchy) error {
 	err := unix.Mkdir(h.Dir, 0o755)
 	if err != nil && err != unix.EEXIST && err != unix.ENOENT {
-		return fmt.Errorf("cannot create cgroup: mkdir %q: %w", h.Dir, err)
+		return fmt.Errorf("linux.cgroupsPath: cannot create cgroup: mkdir %q: %w", h.Dir, err)
 	}
 	existed := err == unix.EEXIST
 	switch {
@@ -104,7 +103,14 @@ func (g *Group) createDir(h Hierarchy) error {
 		if !existed {
 			unix.Rmdir(h.Dir)
 		}
-		return fmt.Errorf("cannot create cgroup %q: %w", h.Dir, err)
+		var pe *os.PathError
+		if errors.As(err, &pe) && fieldOf(filepath.Base(pe.Path), "") != "" {
+			return g.nameField(err)
+		}
+		if strings.Contains(err.Error(), "with domain controllers") { // the module's words
+			err = fmt.Errorf("%w: linux.resources asks for what only a cgroup of type domain can limit", err)
+		}
+		return fmt.Errorf("linux.cgroupsPath: cannot create cgroup %q: %w", h.Dir, err)
 	}
 	if existed {
 		return unix.EEXIST
@@ -169,10 +175,10 @@ func checkUnused(h Hierarchy) error {
 		return err
 	}
 	if len(pids) > 0 {
-		return fmt.Errorf("cannot use cgroup %q: it is not empty: %d processes found", h.Dir, len(pids))
+		return fmt.Errorf("linux.cgroupsPath: cannot use cgroup %q: it is not empty: %d processes found", h.Dir, len(pids))
 	}
 	if frozen, err := isFrozen(h); err == nil && frozen {
-		return fmt.Errorf("cannot use cgroup %q: it is frozen", h.Dir)
+		return fmt.Errorf("linux.cgroupsPath: cannot use cgroup %q: it is frozen", h.Dir)
 	}
 	return nil
 }
@@ -197,7 +203,7 @@ func (g *Group) open() (int, error) {
 	dir := g.hierarchies[0].Dir
 	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if err != nil {
-		return -1, fmt.Errorf("cannot open cgroup %q: %w", dir, err)
+		return -1, fmt.Errorf("linux.cgroupsPath: cannot open cgroup %q: %w", dir, err)
 	}
 	g.fd = fd
 	return fd, nil
@@ -218,7 +224,7 @@ func (g *Group) Join(pid int) error {
 		return nil
 	}
 	if g.systemd != nil {
-		return g.systemd.start(pid)
+		return g.startUnit(pid)
 	}
 	return g.Enter(pid)
 }
@@ -228,7 +234,7 @@ func (g *Group) Join(pid int) error {
 func (g *Group) Enter(pid int) error {
 	for _, h := range g.hierarchies {
 		err := writeFile(h.Dir, "cgroup.procs", fmt.Sprint(pid))
-		if err == nil || (g.rootless && g.defaultPath && isForbidden(err)) {
+		if err == nil || (isForbidden(err) && g.defaultPath && g.isRootless()) {
 			continue
 		}
 		return fmt.Errorf("cannot move process %d to cgroup: %w", pid, err)

@@ -5,8 +5,7 @@
 //
 // The v2 path that every container takes (make, open, limit devices, remove)
 // is a handful of system calls of our own. The opencontainers/cgroups module
-// writes the resource files and speaks to systemd, and is not called when
-// there is nothing to write.
+// writes the resource files, and is not called when there is nothing to write.
 //
 // It deliberately does not:
 //   - mount anything: Hierarchies tells the mount code what to show;
@@ -33,6 +32,7 @@ type Options struct {
 	ID       string // the container's id: the default name of the cgroup
 	Systemd  bool   // let systemd make the cgroup (--systemd-cgroup)
 	Rootless bool   // do without a cgroup where permission and configuration let us
+	Auto     bool   // the same if this is not the host's root but that of a user namespace
 }
 
 // Group is the cgroup of one container. It is not safe for concurrent use,
@@ -44,6 +44,7 @@ type Group struct {
 	devices     devicePolicy
 	systemd     *unit // nil: we make the directories
 	rootless    bool
+	auto        bool // see isRootless
 	defaultPath bool // linux.cgroupsPath was empty
 
 	owned      []string // see Owned
@@ -74,11 +75,8 @@ func (g *Group) Hierarchies() []Hierarchy { return g.hierarchies }
 // creates nothing. Its error lists every wrong field of linux.resources, each
 // beginning with its path.
 func New(spec *specs.Spec, o Options) (*Group, error) {
-	unified, err := isUnified()
-	if err != nil {
-		return nil, err
-	}
-	g := &Group{unified: unified, fd: -1, rootless: o.Rootless}
+	unified, errFind := isUnified()
+	g := &Group{unified: unified, fd: -1, rootless: o.Rootless, auto: o.Auto}
 	var path string
 	var res *specs.LinuxResources
 	if spec.Linux != nil {
@@ -94,15 +92,17 @@ func New(spec *specs.Spec, o Options) (*Group, error) {
 		return nil, err
 	}
 	g.resources, g.devices = r, devices
+	err := errFind
 	switch {
+	case err != nil:
 	case o.Systemd:
-		err = g.locateSystemd(path, o)
+		err = g.locateSystemd(spec, path, o)
 	case unified:
 		err = g.locateUnified(path, o.ID)
 	default:
 		err = g.locateV1(path, o.ID)
 	}
-	if err != nil {
+	if err != nil && (o.Systemd || !g.goWithout()) {
 		return nil, err
 	}
 	return g, nil
@@ -123,7 +123,7 @@ func Load(paths map[string]string, systemd bool) (*Group, error) {
 	}
 	g.sort()
 	if systemd && len(paths) > 0 {
-		return g, g.loadSystemd()
+		g.loadSystemd()
 	}
 	return g, nil
 }

@@ -100,8 +100,9 @@ func (g *Group) Kill() error {
 		if (err == nil || isGone(err)) && g.unified {
 			return nil
 		}
-		// EOPNOTSUPP: a threaded cgroup. Go on by hand.
-		if err != nil && !isGone(err) && !errors.Is(err, unix.EOPNOTSUPP) {
+		// EOPNOTSUPP: a threaded cgroup; EROFS: a mount that became read-only.
+		// Go on by hand.
+		if err != nil && !isGone(err) && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EROFS) {
 			return fmt.Errorf("cannot kill cgroup: %w", err)
 		}
 	}

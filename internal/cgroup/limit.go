@@ -3,13 +3,10 @@ package cgroup
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/cgroups/fs"
 	"github.com/opencontainers/cgroups/fs2"
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,47 +18,40 @@ func (g *Group) Limit() error {
 	if len(g.hierarchies) == 0 {
 		return nil
 	}
-	// Devices last: a systemd unit's own device program, if any, comes with
-	// its properties.
 	if err := g.set(g.resources); err != nil {
 		return err
 	}
 	return g.limitDevices()
 }
 
-// Update changes the limits of a running container; what res does not name
-// stays, and device rules always stay, as with runc's update.
-func (g *Group) Update(res *specs.LinuxResources) error {
-	r, err := convert(res, g.unified)
-	if err != nil {
-		return err
-	}
-	if len(g.hierarchies) == 0 && isSet(r) {
-		return errors.New("cannot set limits: the container has no cgroup")
-	}
-	return g.set(r)
-}
-
-// set writes resource files, without devices.
+// set writes resource files, without devices. Those of linux.resources.unified
+// come last, and win over other fields.
 func (g *Group) set(r *cgroups.Resources) error {
 	if !isSet(r) {
 		return nil
 	}
-	var m cgroups.Manager
-	var err error
-	config := &cgroups.Cgroup{Resources: r, Rootless: g.rootless}
-	switch {
-	case g.systemd != nil:
-		m = g.systemd.manager
-	case g.unified:
-		m, err = fs2.NewManager(config, g.hierarchies[0].Dir)
-	default:
-		m, err = fs.NewManager(config, g.Paths())
+	if err := g.checkControllers(r); err != nil {
+		return err
 	}
+	config := &cgroups.Cgroup{Resources: r, Rootless: g.rootless}
+	if !g.unified {
+		m, err := fs.NewManager(config, g.Paths())
+		if err == nil {
+			err = m.Set(r)
+		}
+		return g.explain(g.nameField(err))
+	}
+	files := r.Unified
+	r.Unified = nil
+	m, err := fs2.NewManager(config, g.hierarchies[0].Dir)
 	if err == nil {
 		err = m.Set(r)
 	}
-	return nameField(err)
+	r.Unified = files
+	if err != nil {
+		return g.explain(g.nameField(err))
+	}
+	return g.explain(g.setUnified(files))
 }
 
 func (g *Group) limitDevices() error {
@@ -126,68 +116,25 @@ func inUserNamespace() bool {
 	return err == nil && (n != 3 || inside != 0 || outside != 0 || size != 1<<32-1)
 }
 
-// nameField begins an error with the field whose control file it was about.
-func nameField(err error) error {
-	if err == nil {
-		return nil
+// TryDevices loads the program that allows the default devices, and asks for those
+// of the root cgroup, which takes the rights to attach one.
+func TryDevices() error {
+	policy, err := newDevicePolicy(nil)
+	if err != nil {
+		return err
 	}
-	var pe *os.PathError
-	if errors.As(err, &pe) {
-		if field := fieldOf(filepath.Base(pe.Path)); field != "" {
-			if errors.Is(err, unix.ENOENT) {
-				return fmt.Errorf("linux.resources.%s: cannot set: the controller is not available in the cgroup: %w", field, pe)
-			}
-			return fmt.Errorf("linux.resources.%s: cannot set: %w", field, err)
-		}
+	prog, err := loadDeviceProgram(policy.program())
+	if err != nil {
+		return fmt.Errorf("cannot load: %w", err)
 	}
-	return fmt.Errorf("linux.resources: cannot set: %w", err)
-}
-
-// fieldOf maps a control file to its field; "" for those of linux.resources.unified.
-func fieldOf(file string) string {
-	switch file {
-	case "memory.max", "memory.limit_in_bytes":
-		return "memory.limit"
-	case "memory.low", "memory.soft_limit_in_bytes":
-		return "memory.reservation"
-	case "memory.swap.max", "memory.memsw.limit_in_bytes":
-		return "memory.swap"
-	case "memory.swappiness":
-		return "memory.swappiness"
-	case "memory.oom_control":
-		return "memory.disableOOMKiller"
-	case "cpu.weight", "cpu.shares":
-		return "cpu.shares"
-	case "cpu.max", "cpu.cfs_quota_us":
-		return "cpu.quota"
-	case "cpu.cfs_period_us":
-		return "cpu.period"
-	case "cpu.max.burst", "cpu.cfs_burst_us":
-		return "cpu.burst"
-	case "cpu.rt_runtime_us":
-		return "cpu.realtimeRuntime"
-	case "cpu.rt_period_us":
-		return "cpu.realtimePeriod"
-	case "cpu.idle":
-		return "cpu.idle"
-	case "cpuset.cpus":
-		return "cpu.cpus"
-	case "cpuset.mems":
-		return "cpu.mems"
-	case "pids.max":
-		return "pids.limit"
-	case "net_cls.classid":
-		return "network.classID"
-	case "net_prio.ifpriomap":
-		return "network.priorities"
-	case "rdma.max":
-		return "rdma"
+	unix.Close(prog)
+	dir, err := unix.Open(root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("cannot open %s: %w", root, err)
 	}
-	switch {
-	case len(file) > 8 && file[:8] == "hugetlb.":
-		return "hugepageLimits"
-	case len(file) > 3 && file[:3] == "io.", len(file) > 6 && file[:6] == "blkio.":
-		return "blockIO"
+	defer unix.Close(dir)
+	if _, err := devicePrograms(dir); err != nil {
+		return fmt.Errorf("cannot list: %w", err)
 	}
-	return ""
+	return nil
 }

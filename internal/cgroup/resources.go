@@ -27,6 +27,34 @@ func convert(res *specs.LinuxResources, unified bool) (*cgroups.Resources, error
 	)
 }
 
+// Ignored lists the fields that are set and that the host's cgroup version has
+// no file for. runc ignores them in silence.
+func (g *Group) Ignored() []string { return ignored(g.resources, g.unified) }
+
+func ignored(r *cgroups.Resources, unified bool) []string {
+	if !unified {
+		return nil
+	}
+	var list []string
+	for _, f := range []struct {
+		set   bool
+		field string
+	}{
+		{r.MemorySwappiness != nil && int64(*r.MemorySwappiness) != -1, "memory.swappiness"},
+		{r.OomKillDisable, "memory.disableOOMKiller"},
+		{r.CpuRtRuntime != 0, "cpu.realtimeRuntime"},
+		{r.CpuRtPeriod != 0, "cpu.realtimePeriod"},
+		{r.BlkioLeafWeight != 0, "blockIO.leafWeight"},
+		{r.NetClsClassid != 0, "network.classID"},
+		{len(r.NetPrioIfpriomap) > 0, "network.priorities"},
+	} {
+		if f.set {
+			list = append(list, "linux.resources."+f.field)
+		}
+	}
+	return list
+}
+
 // isSet tells whether there is anything for the module to write. What cannot
 // be set on the host's cgroup version counts too: the module knows.
 func isSet(r *cgroups.Resources) bool {
@@ -40,10 +68,13 @@ func needsController(r *cgroups.Resources) bool {
 		r.CpuShares != 0 || r.CpuWeight != 0 || r.CpuQuota != 0 || r.CpuPeriod != 0 || r.CpuBurst != nil ||
 		r.CpuRtRuntime != 0 || r.CpuRtPeriod != 0 || r.CPUIdle != nil ||
 		r.CpusetCpus != "" || r.CpusetMems != "" || r.PidsLimit != nil ||
-		r.BlkioWeight != 0 || r.BlkioLeafWeight != 0 || len(r.BlkioWeightDevice) > 0 ||
+		needsBlockIO(r) || len(r.HugetlbLimit) > 0 || len(r.Rdma) > 0 || len(r.Unified) > 0
+}
+
+func needsBlockIO(r *cgroups.Resources) bool {
+	return r.BlkioWeight != 0 || r.BlkioLeafWeight != 0 || len(r.BlkioWeightDevice) > 0 ||
 		len(r.BlkioThrottleReadBpsDevice) > 0 || len(r.BlkioThrottleWriteBpsDevice) > 0 ||
-		len(r.BlkioThrottleReadIOPSDevice) > 0 || len(r.BlkioThrottleWriteIOPSDevice) > 0 ||
-		len(r.HugetlbLimit) > 0 || len(r.Rdma) > 0 || len(r.Unified) > 0
+		len(r.BlkioThrottleReadIOPSDevice) > 0 || len(r.BlkioThrottleWriteIOPSDevice) > 0
 }
 
 func convertPids(r *cgroups.Resources, pids *specs.LinuxPids) error {

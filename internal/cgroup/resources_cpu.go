@@ -2,6 +2,7 @@ package cgroup
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/opencontainers/cgroups"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -12,6 +13,11 @@ func convertCPU(r *cgroups.Resources, c *specs.LinuxCPU, unified bool) error {
 		return nil
 	}
 	if c.Shares != nil {
+		// v1 has a range; it would be clamped in silence. v2's weight is
+		// converted into one.
+		if s := *c.Shares; !unified && s != 0 && (s < 2 || s > 262144) {
+			return fmt.Errorf("linux.resources.cpu.shares: %d is not between 2 and 262144", s)
+		}
 		r.CpuShares = *c.Shares
 		// Quadratic, with 1024 shares as weight 100 (runc#4772).
 		r.CpuWeight = cgroups.ConvertCPUSharesToCgroupV2Value(*c.Shares)
@@ -36,19 +42,15 @@ func convertCPU(r *cgroups.Resources, c *specs.LinuxCPU, unified bool) error {
 		return fmt.Errorf("linux.resources.cpu.mems: %q is not a list like 0-1", c.Mems)
 	}
 	r.CpusetCpus, r.CpusetMems = c.Cpus, c.Mems
+	if b := c.Burst; b != nil && r.CpuQuota > 0 && *b > uint64(r.CpuQuota) {
+		return fmt.Errorf("linux.resources.cpu.burst: %d is above quota %d", *b, r.CpuQuota)
+	}
 	if i := c.Idle; i != nil && *i != 0 && *i != 1 {
 		return fmt.Errorf("linux.resources.cpu.idle: %d is not 0 or 1", *i)
 	}
 	return nil
 }
 
-// isList admits the characters of cpuset(7)'s list format; the kernel judges
-// the rest.
-func isList(s string) bool {
-	for _, c := range s {
-		if (c < '0' || c > '9') && c != ',' && c != '-' && c != ':' && c != '/' && c != ' ' && c != '\n' {
-			return false
-		}
-	}
-	return true
-}
+// isList admits the characters of cpuset(7)'s list format, with "all" and "N"
+// (5.12); the kernel judges the rest.
+func isList(s string) bool { return strings.Trim(s, "0123456789,-:/ \nalN") == "" }

@@ -33,6 +33,9 @@ func convertMemory(r *cgroups.Resources, m *specs.LinuxMemory, unified bool) err
 	}
 	if unified {
 		// memory.swap is memory and swap together, v2's file is swap alone.
+		if r.MemorySwap > 0 && r.Memory == 0 {
+			return fmt.Errorf("%sswap: %d counts memory and swap together: cgroup v2 needs limit, too", field, r.MemorySwap)
+		}
 		if _, err := cgroups.ConvertMemorySwapToCgroupV2Value(r.MemorySwap, r.Memory); err != nil {
 			return fmt.Errorf("%sswap: %d does not fit limit %d: it counts memory and swap together", field, r.MemorySwap, r.Memory)
 		}

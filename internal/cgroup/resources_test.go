@@ -59,7 +59,7 @@ func TestConvertErrors(t *testing.T) {
 		`linux.resources.memory.limit: -2 `:            {Memory: &specs.LinuxMemory{Limit: ptr(int64(-2))}},
 		`linux.resources.memory.swap: 5 `:              {Memory: &specs.LinuxMemory{Limit: ptr(int64(10)), Swap: ptr(int64(5))}},
 		`linux.resources.memory.swappiness: 101 `:      {Memory: &specs.LinuxMemory{Swappiness: ptr(uint64(101))}},
-		`linux.resources.cpu.cpus: "all"`:              {CPU: &specs.LinuxCPU{Cpus: "all"}},
+		`linux.resources.cpu.cpus: "one"`:              {CPU: &specs.LinuxCPU{Cpus: "one"}},
 		`linux.resources.cpu.mems: "x"`:                {CPU: &specs.LinuxCPU{Mems: "x"}},
 		`linux.resources.cpu.idle: 2 `:                 {CPU: &specs.LinuxCPU{Idle: ptr(int64(2))}},
 		`linux.resources.blockIO.weight: 5 `:           {BlockIO: &specs.LinuxBlockIO{Weight: ptr(uint16(5))}},

@@ -2,6 +2,7 @@ package cgroup
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -17,22 +18,19 @@ func convertUnified(r *cgroups.Resources, files map[string]string, unified bool)
 	if !unified {
 		return fmt.Errorf("linux.resources.unified: this host has cgroup v1, where there are no unified files")
 	}
-	names := make([]string, 0, len(files))
-	for name := range files {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
+	for _, name := range sortedKeys(files) {
 		controller, parameter, ok := strings.Cut(name, ".")
 		if !ok || controller == "" || parameter == "" || strings.ContainsAny(name, "/\x00") {
 			return fmt.Errorf("linux.resources.unified: %q is not a file name like memory.high", name)
 		}
 		// Would move processes, or kill or stop the container: not limits.
 		switch name {
-		case "cgroup.procs", "cgroup.threads", "cgroup.kill":
+		case "cgroup.procs", "cgroup.threads", "cgroup.kill", "cgroup.freeze":
 			return fmt.Errorf("linux.resources.unified: %q is not a limit", name)
 		}
 	}
 	r.Unified = files
 	return nil
 }
+
+func sortedKeys(files map[string]string) []string { return slices.Sorted(maps.Keys(files)) }

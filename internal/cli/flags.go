@@ -3,6 +3,7 @@ package cli
 import (
 	"flag"
 	"io"
+	"time"
 )
 
 // flagSet is the standard library's, which runc's command line is built on as
@@ -59,6 +60,11 @@ func (f *flagSet) listVar(p *[]string, long, short, usage string) {
 
 func (f *flagSet) intVar(p *int, long string, value int, usage string) {
 	f.IntVar(p, long, value, usage)
+	f.add(long, "", false)
+}
+
+func (f *flagSet) durationVar(p *time.Duration, long string, value time.Duration, usage string) {
+	f.DurationVar(p, long, value, usage)
 	f.add(long, "", false)
 }
 

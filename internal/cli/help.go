@@ -15,8 +15,8 @@ func specVersion() string { return specs.Version }
 
 func goVersion() string { return runtime.Version() }
 
-// printHelp writes the list of commands and the global flags. It fits on a
-// terminal of 80 by 24.
+// printHelp writes the list of commands and the global flags, in lines of
+// at most 80 columns.
 func printHelp(fs *flagSet) {
 	var b strings.Builder
 	b.WriteString("tongs runs containers from bundles (config.json and a root file system).\n")

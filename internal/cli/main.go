@@ -8,11 +8,13 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -43,8 +45,8 @@ type command struct {
 func commands() []command {
 	return []command{
 		createCommand(), runCommand(), startCommand(), execCommand(), stateCommand(), killCommand(),
-		deleteCommand(), listCommand(), psCommand(), pauseCommand(), resumeCommand(), updateCommand(),
-		checkpointCommand(), restoreCommand(), featuresCommand(), specCommand(),
+		deleteCommand(), listCommand(), psCommand(), pauseCommand(), resumeCommand(), updateCommand(), eventsCommand(),
+		checkpointCommand(), restoreCommand(), featuresCommand(), doctorCommand(), specCommand(),
 	}
 }
 
@@ -65,7 +67,11 @@ type options struct {
 	format     string // list
 	quiet      bool   // list
 
+	interval time.Duration // events
+	stats    bool          // events
+
 	rootless bool // spec
+	probe    bool // features
 }
 
 // app holds the global flags.
@@ -77,7 +83,8 @@ type app struct {
 	systemdCgroup bool
 	rootless      string
 
-	log *logger
+	version, commit string
+	log             *logger
 }
 
 // Main runs tongs with the arguments after the program's name and returns the
@@ -88,15 +95,15 @@ func Main(args []string, version, commit string) int {
 		return printVersion(version, commit)
 	}
 	growStack(args == nil) // which os.Args[1:] is not
-	a := &app{log: newLogger(os.Stderr, "text")}
-	code, err := a.dispatch(args, version, commit)
+	a := &app{version: version, commit: commit, log: newLogger(os.Stderr, "text")}
+	code, err := a.dispatch(args)
 	if err != nil {
 		a.log.fatal(err.Error())
 	}
 	return code
 }
 
-func (a *app) dispatch(args []string, version, commit string) (int, error) {
+func (a *app) dispatch(args []string) (int, error) {
 	fs := newFlagSet("tongs")
 	fs.stringVar(&a.root, "root", "", "", "keep state below `DIR` (default: /run/tongs)")
 	fs.stringVar(&a.logFile, "log", "", "", "append messages to `FILE` instead of standard error")
@@ -114,7 +121,7 @@ func (a *app) dispatch(args []string, version, commit string) (int, error) {
 	case err != nil:
 		return exitFailure, fmt.Errorf("tongs: %v", err)
 	case showVersion:
-		return printVersion(version, commit), nil
+		return printVersion(a.version, a.commit), nil
 	}
 	if err := a.checkGlobals(); err != nil {
 		return exitFailure, err
@@ -172,13 +179,9 @@ func (a *app) checkGlobals() error {
 }
 
 // store opens the directory of all containers.
-func (a *app) store() (*state.Store, error) {
-	root := a.root
-	if root == "" {
-		root = state.DefaultRoot()
-	}
-	return state.Open(root)
-}
+func (a *app) store() (*state.Store, error) { return state.Open(a.stateRoot()) }
+
+func (a *app) stateRoot() string { return cmp.Or(a.root, state.DefaultRoot()) }
 
 func (c *command) flagSet(o *options) *flagSet {
 	fs := newFlagSet(c.name)

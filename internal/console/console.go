@@ -1,5 +1,5 @@
 // Package console connects the terminal of a foreground `run` with the pty of
-// the container, and sends a pty or a pidfd to a waiting socket.
+// the container.
 //
 // It deliberately does not
 //   - create the pty: that is made inside the container, from its own devpts;

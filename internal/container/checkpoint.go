@@ -128,12 +128,9 @@ func Checkpoint(store *state.Store, id string, o CheckpointOptions) error {
 		if err := c.run(info.Status == Paused); err != nil || o.LeaveRunning || o.PreDump {
 			return err
 		}
-		hooks := hooksOf(c.st, o.Warn, "poststop")
-		if err := destroy(d, c.st); err != nil {
+		if err := remove(d, c.st, o.Warn); err != nil {
 			o.Warn(fmt.Sprintf("cannot delete the container: %v", err)) // it is saved
-			return nil
 		}
-		runPoststop(c.st, hooks.Poststop, o.Warn)
 		return nil
 	})
 }

@@ -47,6 +47,7 @@ type creation struct {
 	dir   *state.Dir
 	st    *state.State
 	env   *setup.Env
+	agent *agent
 	stub  *stub.Stub
 	fifo  int
 	init  *Init
@@ -108,16 +109,23 @@ func (c *creation) prepare() (err error) {
 	if err := c.handover().check(); err != nil {
 		return err
 	}
-	rootless := c.o.Rootless == "true" || c.o.Rootless != "false" && os.Geteuid() != 0
-	c.group, err = cgroup.New(c.b.Spec, cgroup.Options{ID: c.o.ID, Systemd: c.o.SystemdCgroup, Rootless: rootless})
+	c.agent = agentOf(c.b.Spec, c.b.Dir)
+	if err := c.agent.check(); err != nil {
+		return err
+	}
+	rootless, auto := rootless(c.o.Rootless)
+	c.group, err = cgroup.New(c.b.Spec, cgroup.Options{ID: c.o.ID, Systemd: c.o.SystemdCgroup, Rootless: rootless, Auto: auto})
 	if err != nil {
 		return err
 	}
+	for _, field := range c.group.Ignored() {
+		c.o.Warn(field + ": cgroup v2 has nothing like it; ignored")
+	}
 	c.env = &setup.Env{
 		Options: setup.Options{ID: c.o.ID, Bundle: c.b.Dir, NoPivot: c.o.NoPivot, NoNewKeyring: c.o.NoNewKeyring,
-			PreserveFDs: c.o.ListenFDs + c.o.PreserveFDs, Park: c.o.Park},
+			PreserveFDs: c.o.ListenFDs + c.o.PreserveFDs, Park: c.o.Park, UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())},
 		Spec: c.b.Spec, Host: host.Kernel{}, K: host.Kernel{}, B: &kernel.Batch{Expect: 160}, Warn: c.o.Warn,
-		CgroupV2: c.group.Unified(), CgroupsV1: hierarchies(c.group), UserNS: c.lend,
+		CgroupV2: c.group.Unified(), UserNS: c.lend, MapIDs: mapIDs, Hide: func() { c.stub.Hide() }, NetDevices: c.moveNetDevices,
 	}
 	if c.b.Spec.Hooks != nil {
 		c.prepareHooks()
@@ -161,6 +169,9 @@ func (c *creation) own(store *state.Store) (err error) {
 	if err := c.dir.Write(c.st); err != nil {
 		return err
 	}
+	if err := c.keepConfig(); err != nil {
+		return err
+	}
 	if err := c.group.Create(); err != nil {
 		return err
 	}
@@ -170,6 +181,7 @@ func (c *creation) own(store *state.Store) (err error) {
 		}
 		c.group.Remove()
 	})
+	c.env.CgroupsV1, c.env.NoCgroup = hierarchies(c.group), len(c.group.Hierarchies()) == 0
 	return nil
 }
 
@@ -191,7 +203,7 @@ func (c *creation) create(store *state.Store) error {
 	// the image has been executed then.
 	c.env.Aside = []func() error{c.limit, c.completeState, func() error { return c.dir.Write(c.st) }}
 	if err := c.env.Do(setup.CreateOrder()); err != nil {
-		return c.explain(err)
+		return died(c.group, err)
 	}
 	return c.finish()
 }
@@ -233,8 +245,13 @@ func (c *creation) start() error {
 		return err
 	}
 	inherit = append(append(inherit, hookFiles...), c.env.Inherit()...)
-	c.stub, err = stub.Start(stub.Config{Namespaces: c.env.CloneFlags(), CgroupFD: cgroupFD, Stdio: [3]int{0, 1, 2},
-		Preserve: c.env.PreserveFDs, Inherit: inherit, ImageDirs: imageDirs(c.dir)})
+	config := stub.Config{Namespaces: c.env.CloneFlags(), CgroupFD: cgroupFD, Stdio: [3]int{0, 1, 2},
+		Preserve: c.env.PreserveFDs, Inherit: inherit, ImageDirs: imageDirs(c.dir), Dumpable: c.env.WrittenByOwner()}
+	c.stub, err = stub.Start(config)
+	if cgroupFD >= 0 && errors.Is(err, unix.EACCES) && c.group.GiveUp() { // made, but not to be entered
+		config.CgroupFD, c.env.NoCgroup = -1, true
+		c.stub, err = stub.Start(config)
+	}
 	if err != nil {
 		return err
 	}
@@ -257,7 +274,7 @@ func (c *creation) start() error {
 // makeFIFO makes exec.fifo and opens it for the process. Both directions are
 // open, so that neither the opening blocks nor a reader sees its end.
 func (c *creation) makeFIFO() error {
-	if err := c.dir.MakeFIFO(0, 0); err != nil {
+	if err := c.dir.MakeFIFO(os.Geteuid(), os.Getegid()); err != nil {
 		return err
 	}
 	var err error
@@ -265,20 +282,10 @@ func (c *creation) makeFIFO() error {
 	return err
 }
 
-// explain adds to an error that the container's process was killed for lack
-// of memory, if it was.
-func (c *creation) explain(err error) error {
-	var lost *kernel.LostError
-	if errors.As(err, &lost) {
-		return fmt.Errorf("container init died: %w", err)
-	}
-	return err
-}
-
 // finish makes the container known: the state, the pid file, the terminal.
 // From the moment that the process is parked it needs tongs no more.
 func (c *creation) finish() error {
-	c.init = &Init{Dir: c.dir, PID: c.stub.PID, PidFD: c.stub.PidFD, st: c.st, group: c.group, stub: c.stub, env: c.env}
+	c.init = &Init{Dir: c.dir, PID: c.stub.PID, PidFD: c.stub.PidFD, st: c.st, group: c.group, stub: c.stub, env: c.env, agent: c.agent}
 	if c.hooksDuringCreate() {
 		c.setPhase()
 		if err := c.dir.Write(c.st); err != nil {
@@ -292,7 +299,7 @@ func (c *creation) finish() error {
 	if err := c.init.queueTail(); err != nil || !c.o.Park {
 		return err
 	}
-	return c.stub.Park(c.init.tail)
+	return died(c.group, c.stub.Park(c.init.tail))
 }
 
 // namespaceName is runc's name of a namespace type in the state.

@@ -57,11 +57,19 @@ func deleteDir(d *state.Dir, force bool, warn func(string)) error {
 			return fmt.Errorf("cannot delete container %s that is not stopped: %s", d.ID(), status)
 		}
 	}
-	hooks := hooksOf(st, warn, "poststop") // while the bundle is likelier to be there
+	return remove(d, st, warn)
+}
+
+// remove destroys a container and runs the hooks that come then.
+func remove(d *state.Dir, st *state.State, warn func(string)) error {
+	spec, err := configOf(d)
+	if err != nil {
+		warn("hooks.poststop: left out: " + err.Error())
+	}
 	if err := destroy(d, st); err != nil {
 		return err
 	}
-	runPoststop(st, hooks.Poststop, warn)
+	runPoststop(st, spec.Hooks.Poststop, warn)
 	return nil
 }
 

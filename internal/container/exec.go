@@ -52,6 +52,7 @@ type execution struct {
 	process *state.Process // the container's first
 	env     *setup.Env
 	group   *cgroup.Group
+	agent   *agent
 	stub    *stub.Stub
 	console *os.File
 	undo    []func()
@@ -122,9 +123,15 @@ func (x *execution) prepare(store *state.Store) (err error) {
 	if joined.Namespaces, err = x.namespaces(); err != nil {
 		return err
 	}
-	x.env = &setup.Env{Options: setup.Options{ID: x.o.ID, Bundle: st.Tongs.Bundle, PreserveFDs: x.o.PreserveFDs}, Spec: spec,
-		Host: host.Kernel{}, K: host.Kernel{}, B: &kernel.Batch{Expect: 64}, Warn: x.o.Warn, Joined: joined, CgroupV2: x.group.Unified()}
+	x.env = &setup.Env{Options: setup.Options{ID: x.o.ID, Bundle: st.Tongs.Bundle, PreserveFDs: x.o.PreserveFDs,
+		UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())}, Spec: spec,
+		Host: host.Kernel{}, K: host.Kernel{}, B: &kernel.Batch{Expect: 64}, Warn: x.o.Warn, Joined: joined, CgroupV2: x.group.Unified(),
+		Hide: func() { x.stub.Hide() }}
 	if err := x.handover().check(); err != nil {
+		return err
+	}
+	x.agent = agentOf(spec, st.Tongs.Bundle)
+	if err := x.agent.check(); err != nil {
 		return err
 	}
 	if joined.Namespaces&unix.CLONE_NEWNS == 0 {
@@ -177,6 +184,10 @@ func (x *execution) namespaces() (flags uint64, err error) {
 		flag := setup.NamespaceFlag(namespaceType(n.Type))
 		if flag == unix.CLONE_NEWUSER {
 			same, err := sameUserNamespace(x.info.State.PID)
+			if x.info.Status == Created && errors.Is(err, unix.EACCES) {
+				// Nobody but the host's root may look into the process that waits.
+				return 0, errors.New("an ordinary user cannot exec in a container before it is started")
+			}
 			if err != nil {
 				return 0, err
 			}
@@ -247,7 +258,8 @@ func (x *execution) create() error {
 	if err := x.env.Queue(setup.TailOrder()); err != nil {
 		return err
 	}
-	return x.stub.Exec(x.env.B)
+	st := x.info.State
+	return execute(x.stub, x.env.B, x.agent, specState(st, specs.StateRunning, st.PID), func() error { return nil })
 }
 
 // start starts the process in the container's cgroup: configured, or where the
@@ -282,7 +294,7 @@ func (x *execution) startIn(g *cgroup.Group) (err error) {
 	}
 	defer g.Close()
 	config := stub.Config{CgroupFD: fd, Stdio: [3]int{0, 1, 2}, Preserve: x.o.PreserveFDs, Inherit: x.env.Inherit(),
-		ImageDirs: imageDirs(x.dir)}
+		ImageDirs: imageDirs(x.dir), Dumpable: x.env.WrittenByOwner()}
 	if x.o.IgnorePaused { // it goes on when the container does
 		config.Timeout = 24 * time.Hour
 	}

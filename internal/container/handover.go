@@ -8,8 +8,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tongs/internal/console"
 	"tongs/internal/kernel/stub"
+	"tongs/internal/socket"
 )
 
 // handover is what a new process of create, run or exec and its caller pass to
@@ -65,7 +65,7 @@ func (h *handover) give(pid, pidfd int, terminal *os.File, onFailure func(func()
 		return nil, err
 	}
 	if h.pidfdSocket != "" {
-		if err := console.SendFD(h.pidfdSocket, h.pidfdName, pidfd); err != nil {
+		if err := socket.SendFD(h.pidfdSocket, h.pidfdName, pidfd); err != nil {
 			return nil, fmt.Errorf("--pidfd-socket: %w", err)
 		}
 	}
@@ -91,7 +91,7 @@ func (h *handover) passConsole(master *os.File, onFailure func(func())) (*os.Fil
 		return master, nil
 	}
 	defer master.Close()
-	if err := console.Send(h.consoleSocket, "/dev/pts/0", master); err != nil {
+	if err := socket.SendFD(h.consoleSocket, "/dev/pts/0", int(master.Fd())); err != nil {
 		return nil, fmt.Errorf("--console-socket: %w", err)
 	}
 	return nil, nil

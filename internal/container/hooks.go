@@ -2,12 +2,10 @@ package container
 
 import (
 	"fmt"
-	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"tongs/internal/bundle"
 	"tongs/internal/hook"
 	"tongs/internal/kernel"
 	"tongs/internal/setup"
@@ -18,23 +16,6 @@ import (
 type hookFiles struct {
 	report, output          int
 	createInput, startInput int
-}
-
-// laterHooks lists the kinds of hooks that commands after create have to do
-// with.
-func laterHooks(h *specs.Hooks) (kinds []string) {
-	if h == nil {
-		return nil
-	}
-	for _, l := range []struct {
-		kind string
-		n    int
-	}{{"startContainer", len(h.StartContainer)}, {"poststart", len(h.Poststart)}, {"poststop", len(h.Poststop)}} {
-		if l.n > 0 {
-			kinds = append(kinds, l.kind)
-		}
-	}
-	return kinds
 }
 
 // hooksDuringCreate reports whether create has hooks to run: until they are
@@ -69,6 +50,9 @@ func runHook(field string, h *specs.Hook, dir string, st *specs.State) error {
 	data, err := hook.State(st)
 	if err != nil {
 		return err
+	}
+	if unix.Access(dir, unix.F_OK) == unix.ENOENT { // it may outlive its bundle
+		dir = "/"
 	}
 	return hook.Run(field, h, dir, data)
 }
@@ -145,24 +129,6 @@ func openWatcher(d *state.Dir, p *state.Process) (*hook.Watcher, error) {
 func closeWatcher(w *hook.Watcher) {
 	unix.Close(w.Report)
 	unix.Close(w.Output)
-}
-
-// hooksOf are the hooks that the bundle's configuration has now, if the state
-// says that there were any of a kind. A bundle that is gone has taken them with
-// it, which is worth a warning.
-func hooksOf(st *state.State, warn func(string), kinds ...string) *specs.Hooks {
-	if !slices.ContainsFunc(kinds, func(k string) bool { return slices.Contains(st.Tongs.Hooks, k) }) {
-		return &specs.Hooks{}
-	}
-	b, err := bundle.Load(st.Tongs.Bundle)
-	if err != nil {
-		warn(fmt.Sprintf("hooks: they are left out, since the container's configuration is gone: %v", err))
-		return &specs.Hooks{}
-	}
-	if b.Spec.Hooks == nil {
-		return &specs.Hooks{}
-	}
-	return b.Spec.Hooks
 }
 
 func specState(st *state.State, status specs.ContainerState, pid int) *specs.State {

@@ -1,6 +1,8 @@
 package container
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +15,7 @@ import (
 	"tongs/internal/cgroup"
 	"tongs/internal/kernel"
 	"tongs/internal/kernel/stub"
+	"tongs/internal/listener"
 	"tongs/internal/setup"
 	"tongs/internal/state"
 )
@@ -28,6 +31,7 @@ type Init struct {
 	group *cgroup.Group
 	stub  *stub.Stub
 	env   *setup.Env
+	agent *agent
 	tail  *kernel.Batch
 }
 
@@ -44,21 +48,64 @@ func (i *Init) queueTail() error {
 func (i *Init) Start() error {
 	h := i.env.Spec.Hooks
 	if h == nil {
-		return i.stub.Exec(i.tail)
+		h = &specs.Hooks{}
 	}
-	var failed error
-	i.tail.Meanwhile = func() error {
-		failed = i.env.Hooks.Watch("hooks.startContainer", h.StartContainer)
-		return failed
+	err := execute(i.stub, i.tail, i.agent, specState(i.st, specs.StateCreated, i.PID), func() error {
+		if len(h.StartContainer) == 0 {
+			return nil
+		}
+		return i.env.Hooks.Watch("hooks.startContainer", h.StartContainer)
+	})
+	if err != nil {
+		return died(i.group, err)
 	}
-	err := i.stub.Exec(i.tail)
-	if failed != nil {
-		return failed
+	return runPoststart(i.st, h.Poststart)
+}
+
+// tellOutOfMemory warns of a container that has ended with nothing else to say
+// why: the kernel may have killed its process in execve(2).
+func tellOutOfMemory(g *cgroup.Group, warn func(string)) {
+	if oom := g.OutOfMemory(); oom != "" {
+		warn("the container has ended: " + oom)
 	}
+}
+
+// died adds to the error of a container's process that has ended whether it was
+// for lack of memory.
+func died(g *cgroup.Group, err error) error {
+	var lost *kernel.LostError
+	if !errors.As(err, &lost) {
+		return err
+	}
+	if oom := g.OutOfMemory(); oom != "" {
+		// The second part is runc's phrase.
+		return fmt.Errorf("linux.resources.memory.limit: container init was OOM-killed (memory limit too low?): %s: %w", oom, err)
+	}
+	return fmt.Errorf("container init died: %w", err)
+}
+
+// execute gives a process that we have started its last calls. Meanwhile it does
+// what is first, and then gives the agent, if any, the listener of the filter.
+func execute(s *stub.Stub, tail *kernel.Batch, a *agent, st *specs.State, first func() error) error {
+	held, err := a.hold(s.PID, s.PidFD, st)
 	if err != nil {
 		return err
 	}
-	return runPoststart(i.st, h.Poststart)
+	var failed error
+	tail.Meanwhile = func() error {
+		if failed = first(); failed == nil {
+			failed = told(held)
+		}
+		if errors.Is(failed, listener.ErrEnded) { // its last call says why
+			failed = nil
+		}
+		return failed
+	}
+	err = s.Exec(tail)
+	if failed != nil {
+		return failed
+	}
+	return err
 }
 
 // Close frees what this process holds of the container. One that was neither
@@ -89,6 +136,9 @@ func (c *creation) identify(pid int) error {
 		return err
 	}
 	c.st.PID, c.st.Start = id.PID, id.Start
+	if len(c.group.Hierarchies()) == 0 { // Create did without
+		c.st.CgroupPaths, c.st.Tongs.Owned.Cgroups = map[string]string{}, nil
+	}
 	c.st.NamespacePaths = make(map[string]string, len(c.st.Config.Namespaces))
 	for _, n := range c.st.Config.Namespaces {
 		c.st.NamespacePaths[n.Type] = "/proc/" + strconv.Itoa(id.PID) + "/ns/" + namespaceFile(n.Type)
@@ -171,7 +221,6 @@ func (c *creation) newState() error {
 	slices.Sort(st.Config.Labels)
 	st.ExternalDescriptors = c.streams()
 	st.Config.Labels = append(st.Config.Labels, "bundle="+c.b.Dir)
-	st.Tongs.Hooks = laterHooks(spec.Hooks)
 	if spec.Linux != nil {
 		st.Config.Cgroups.Path = spec.Linux.CgroupsPath
 		for _, n := range spec.Linux.Namespaces {

@@ -20,5 +20,7 @@ func (c *creation) lend(f func(kernel.Kernel, kernel.Handle) (kernel.Handle, err
 
 // imageDirs is where the stub's executable may lie.
 func imageDirs(d *state.Dir) []string {
-	return []string{d.Path(), "/tmp", "/var/tmp", "/dev/shm"}
+	return append([]string{d.Path()}, temporaryDirs()...)
 }
+
+func temporaryDirs() []string { return []string{"/tmp", "/var/tmp", "/dev/shm"} }

@@ -38,16 +38,3 @@ func freeze(store *state.Store, id string, freeze bool, allowed func(Status) err
 		return withGroup(info.State, func(g *cgroup.Group) error { return g.Freeze(freeze) })
 	})
 }
-
-// Processes lists the processes of a container, in the host's numbers.
-func Processes(store *state.Store, id string) (pids []int, err error) {
-	info, err := Query(store, id)
-	if err != nil {
-		return nil, err
-	}
-	err = withGroup(info.State, func(g *cgroup.Group) error {
-		pids, err = g.PIDs()
-		return err
-	})
-	return pids, err
-}

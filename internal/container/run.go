@@ -39,6 +39,9 @@ func Run(store *state.Store, o CreateOptions, r RunOptions) (int, error) {
 	var code int
 	if err = readyInForeground(init, o.NotifySocket, o.Warn); err == nil {
 		code, err = runForeground(init, sigs, r, init.Start)
+		if err == nil && code == 128+int(unix.SIGKILL) {
+			tellOutOfMemory(init.group, o.Warn)
+		}
 	}
 	if err != nil || !r.Keep {
 		deleteOwn(init, err == nil, o.Warn)

@@ -8,6 +8,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"tongs/internal/cgroup"
 	"tongs/internal/hook"
 	"tongs/internal/state"
 )
@@ -71,12 +72,19 @@ func startReady(d *state.Dir, st *state.State, notifySocket string, warn func(st
 // startHooked is release with the hooks of startContainer, which the process
 // executes and we watch, and of poststart.
 func startHooked(d *state.Dir, st *state.State, p *state.Process, warn func(string)) error {
-	hooks := hooksOf(st, warn, "startContainer", "poststart")
-	if err := release(d, st, p, hooks.StartContainer); err != nil {
+	spec, err := configOf(d)
+	if err != nil {
 		return err
 	}
-	err := runPoststart(st, hooks.Poststart)
-	if err != nil {
+	if err := release(d, st, p, spec); err != nil {
+		return err
+	}
+	if ended, err := p.Wait(0); err == nil && ended {
+		if err := withGroup(st, func(g *cgroup.Group) error { tellOutOfMemory(g, warn); return nil }); err != nil {
+			return err
+		}
+	}
+	if err = runPoststart(st, spec.Hooks.Poststart); err != nil {
 		killFailed(st, warn)
 	}
 	return err
@@ -93,7 +101,7 @@ func killFailed(st *state.State, warn func(string)) {
 // write: if we are killed in between, a later start finds the FIFO without a
 // reader, see below; the other way round, a container would be left that waits
 // for ever and says that it runs.
-func release(d *state.Dir, st *state.State, p *state.Process, hooks []specs.Hook) error {
+func release(d *state.Dir, st *state.State, p *state.Process, spec *specs.Spec) error {
 	fd, err := d.OpenFIFO(unix.O_WRONLY | unix.O_NONBLOCK)
 	if errors.Is(err, unix.ENXIO) { // nobody reads
 		return releasedBefore(d, p)
@@ -106,11 +114,15 @@ func release(d *state.Dir, st *state.State, p *state.Process, hooks []specs.Hook
 	}
 	defer unix.Close(fd)
 	var w *hook.Watcher
-	if len(hooks) > 0 {
+	if len(spec.Hooks.StartContainer) > 0 {
 		if w, err = openWatcher(d, p); err != nil {
 			return err
 		}
 		defer closeWatcher(w)
+	}
+	held, err := agentOf(spec, st.Tongs.Bundle).hold(st.PID, p.FD(), specState(st, specs.StateCreated, st.PID))
+	if err != nil {
+		return err
 	}
 	if _, err := unix.Write(fd, []byte{0}); err != nil {
 		if err == unix.EPIPE { // ended since we opened it
@@ -122,10 +134,14 @@ func release(d *state.Dir, st *state.State, p *state.Process, hooks []specs.Hook
 		return err
 	}
 	if w != nil {
-		if err := w.Watch("hooks.startContainer", hooks); err != nil {
-			killFailed(st, func(string) {})
-			return err
-		}
+		err = w.Watch("hooks.startContainer", spec.Hooks.StartContainer)
+	}
+	if err == nil {
+		err = told(held)
+	}
+	if err != nil {
+		killFailed(st, func(string) {})
+		return err
 	}
 	return waitLeft(fd, p)
 }

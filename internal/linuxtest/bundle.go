@@ -83,7 +83,13 @@ func (h *Host) Bundle(edits ...Edit) string {
 	if err := h.tools.makeRoot(filepath.Join(dir, "rootfs")); err != nil {
 		h.t.Fatal(err)
 	}
+	if h.User != nil {
+		edits = append([]Edit{h.User.rootless}, edits...)
+	}
 	h.WriteConfig(dir, Spec(edits...))
+	if h.User != nil {
+		h.Own(dir)
+	}
 	return dir
 }
 

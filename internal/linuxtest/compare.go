@@ -32,6 +32,7 @@ func everywhere() []Difference {
 		{"Mount :sys:firmware data", "the same"},
 		{"Mount :proc:keys *", "the host's null device masks files; with runc it is the container's"},
 		{"Mount :proc:timer_list *", "the same"},
+		{"Mount :proc:kcore *", "the same"},
 		{"Mount :sys data", "ro makes the mount read-only, and not the file system"},
 		{"Mount :sys:fs:cgroup:systemd source", "the source of each v1 hierarchy is named cgroup"},
 		{"Mount :sys:fs:cgroup options", "v1: ro is for the directory of the hierarchies, too"},

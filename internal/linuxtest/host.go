@@ -27,13 +27,15 @@ import (
 // Host is where one test runs its containers. Its methods are for the test's own
 // goroutine, and for those that Go starts: the mount namespace is the thread's.
 type Host struct {
-	V2  bool   // the cgroup view is pure v2
-	Dir string // the test's own; removed with it
+	V2   bool   // the cgroup view is pure v2
+	Dir  string // the test's own; removed with it
+	User *User  // who runs the commands, nil for root
 
 	t       *testing.T
 	tools   *tools
 	program string // runtime that the commands run
 	root    string // its --root
+	states  string // where that is
 	ns      int    // mount namespace, for the threads of Go
 	shared  *shared
 }
@@ -95,7 +97,7 @@ func newHost(t *testing.T, v view) *Host {
 		t.Fatal(err)
 	}
 	h := &Host{V2: v.v2, Dir: dir, t: t, tools: tools, program: tools.tongs,
-		root: filepath.Join(dir, "state-tongs"), ns: ns, shared: new(shared)}
+		root: filepath.Join(dir, "state-tongs"), states: dir, ns: ns, shared: new(shared)}
 	h.shared.programs = []*Host{h}
 	t.Cleanup(func() {
 		h.end()
@@ -127,7 +129,7 @@ func (h *Host) With(program string) *Host {
 		h.t.Fatalf("%s is needed to compare with: %v", program, err)
 	}
 	o := *h
-	o.program, o.root = path, filepath.Join(h.Dir, "state-"+filepath.Base(program))
+	o.program, o.root = path, filepath.Join(h.states, "state-"+filepath.Base(program))
 	h.shared.programs = append(h.shared.programs, &o)
 	return &o
 }

@@ -15,13 +15,14 @@ const timeLimit = 30 * time.Second
 
 // Command is one call of the runtime.
 type Command struct {
-	Args  []string   // after --root DIR
-	Bare  bool       // without --root DIR
-	Stdin *os.File   // nil: /dev/null
-	Out   *os.File   // standard output and error, if not to be captured
-	Files []*os.File // descriptors from 3 on
-	Dir   string
-	Env   []string // beside the test's own environment
+	Args    []string   // after --root DIR
+	Bare    bool       // without --root DIR
+	Program string     // another program than the runtime, with Args alone
+	Stdin   *os.File   // nil: /dev/null
+	Out     *os.File   // standard output and error, if not to be captured
+	Files   []*os.File // descriptors from 3 on
+	Dir     string
+	Env     []string // beside the test's own environment
 	// Session makes the command the leader of a session whose terminal is Stdin.
 	Session bool
 }
@@ -59,13 +60,20 @@ func (h *Host) Start(c Command) *Process {
 	if !c.Bare {
 		args = append([]string{"--root", h.root}, args...)
 	}
-	cmd := exec.Command(h.program, args...)
+	program := h.program
+	if c.Program != "" {
+		program, args = c.Program, c.Args
+	}
+	cmd := exec.Command(program, args...)
 	cmd.Dir, cmd.ExtraFiles = c.Dir, c.Files
 	cmd.Env = append(os.Environ(), c.Env...)
 	if c.Stdin != nil {
 		cmd.Stdin = c.Stdin
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: c.Session, Setctty: c.Session}
+	if h.User != nil {
+		cmd.Env = append(h.User.run(cmd.SysProcAttr, os.Environ()), c.Env...)
+	}
 	p := &Process{h: h, cmd: cmd, timedOut: make(chan struct{}), result: &Result{t: h.t}}
 	// Files and not pipes: a container that goes on holds its standard output.
 	if c.Out != nil {
@@ -224,4 +232,22 @@ func (p *Process) Output() string {
 // that start it themselves.
 func (h *Host) Argv(args ...string) []string {
 	return append([]string{h.program, "--root", h.root}, args...)
+}
+
+// Tool runs another program than the runtime, as who runs that.
+func (h *Host) Tool(program string, args ...string) *Result {
+	h.t.Helper()
+	return h.Exec(Command{Program: program, Args: args})
+}
+
+// CopyProgram copies the runtime.
+func (h *Host) CopyProgram(to string) {
+	h.t.Helper()
+	data, err := os.ReadFile(h.program)
+	if err == nil {
+		err = os.WriteFile(to, data, 0o755)
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
 }

@@ -1,9 +1,13 @@
 package linuxtest
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -87,4 +91,27 @@ func (h *Host) Terminal() (master, side *os.File) {
 	}
 	h.t.Cleanup(func() { side.Close() })
 	return master, side
+}
+
+// ReadUntil reads a terminal's master until the text has come or nobody has the
+// other side open.
+func ReadUntil(t *testing.T, master *os.File, text string) string {
+	t.Helper()
+	var all bytes.Buffer
+	buf := make([]byte, 4096)
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+		fds := []unix.PollFd{{Fd: int32(master.Fd()), Events: unix.POLLIN}}
+		if n, err := unix.Poll(fds, 100); n == 0 || err != nil {
+			continue
+		}
+		n, err := unix.Read(int(master.Fd()), buf)
+		all.Write(buf[:max(n, 0)])
+		if text != "" && strings.Contains(all.String(), text) || err != nil {
+			return all.String()
+		}
+	}
+	if text != "" {
+		t.Errorf("%q has not come, only %q", text, all.String())
+	}
+	return all.String()
 }

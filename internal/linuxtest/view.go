@@ -54,3 +54,26 @@ func (v view) enter() error {
 	}
 	return nil
 }
+
+// ReadOnlyCgroups makes every cgroup file system of this host read-only, until the
+// test ends.
+func (h *Host) ReadOnlyCgroups() {
+	h.t.Helper()
+	h.setCgroups(unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+	h.t.Cleanup(func() { h.setCgroups(unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}) })
+}
+
+// setCgroups changes the mounts, and not the file systems, which are everybody's.
+func (h *Host) setCgroups(attr unix.MountAttr) {
+	h.t.Helper()
+	for _, line := range lines("/proc/thread-self/mountinfo") {
+		left, right, _ := strings.Cut(line, " - ")
+		f := strings.Fields(left)
+		if !strings.HasPrefix(right, "cgroup") || len(f) < 5 || !strings.HasPrefix(f[4], cgroupRoot) {
+			continue
+		}
+		if err := unix.MountSetattr(unix.AT_FDCWD, f[4], 0, &attr); err != nil {
+			h.t.Errorf("cannot change the mount on %q: %v", f[4], err)
+		}
+	}
+}

@@ -119,7 +119,7 @@ func (m *meaning) through(a *arch, d *call, name string) bool {
 		return false
 	}
 	code := m.shared[row(name)]
-	return code.call > 0 && int(d.number) == code.call && uint32(d.args[0]) == uint32(code.code)
+	return code.call > 0 && int(d.number) == int(code.call) && uint32(d.args[0]) == uint32(code.code)
 }
 
 // hold reports whether all conditions hold, and which there are that say

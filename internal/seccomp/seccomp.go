@@ -34,6 +34,9 @@ const badArch = unix.SECCOMP_RET_KILL_THREAD
 type Filter struct {
 	Program []unix.SockFilter
 	Flags   uint // SECCOMP_FILTER_FLAG_…
+	// Listener is what else is needed to get the listener that an agent answers
+	// by; 0 if no rule asks for one.
+	Listener uint
 }
 
 // Wanted reports whether a profile asks for a filter: runc takes an object
@@ -57,14 +60,13 @@ func Compile(s *specs.LinuxSeccomp) (*Filter, error) {
 	if len(program) > maxInstructions {
 		return nil, fmt.Errorf("linux.seccomp.syscalls: the rules need %d instructions, more than the %d that the kernel takes", len(program), maxInstructions)
 	}
-	return &Filter{Program: program, Flags: flags(s)}, nil
+	return &Filter{Program: program, Flags: flags(s), Listener: listenerFlags(s)}, nil
 }
 
 // flags is linux.seccomp.flags. Without the field there is SPEC_ALLOW, as with
 // runc (1.1.2): the mitigation that it leaves out (spec_store_bypass) costs
 // more than it gives. A list, even an empty one, is taken as it is. TSYNC has
-// no meaning for a process with one thread. WAIT_KILLABLE_RECV (5.19) is
-// refused by the kernel without a listener, so it comes with one only.
+// no meaning for a process with one thread.
 func flags(s *specs.LinuxSeccomp) uint {
 	if s.Flags == nil {
 		return unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW
@@ -77,6 +79,19 @@ func flags(s *specs.LinuxSeccomp) uint {
 		case specs.LinuxSeccompFlagSpecAllow:
 			f |= unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW
 		}
+	}
+	return f
+}
+
+// listenerFlags asks for the listener. WAIT_KILLABLE_RECV (5.19) is refused by
+// the kernel without one, so it has no effect where no rule needs one.
+func listenerFlags(s *specs.LinuxSeccomp) uint {
+	if !Notifies(s) {
+		return 0
+	}
+	f := uint(unix.SECCOMP_FILTER_FLAG_NEW_LISTENER)
+	if slices.Contains(s.Flags, specs.LinuxSeccompFlagWaitKillableRecv) {
+		f |= unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
 	}
 	return f
 }

@@ -8,10 +8,11 @@ import (
 )
 
 // target is what becomes of a call: an action, or if verdict is above 0 what
-// that one of profile.verdicts (counted from 1) says.
+// that one of profile.verdicts (counted from 1) says. It is small, as is shared,
+// since tables of them lie on the stack, which a new process has to grow.
 type target struct {
 	action  uint32
-	verdict int
+	verdict uint16
 }
 
 // span is a range of numbers with one target. It ends where the next begins.
@@ -95,7 +96,7 @@ func (p *profile) fill(table *[tableSize]slot, a *arch) (last int) {
 				continue
 			}
 			if code := codes[row]; code.call > 0 {
-				p.add(&table[code.call], a, r, &condition{op: specs.OpEqualTo, mask: ^uint64(0), value: code.code})
+				p.add(&table[code.call], a, r, &condition{op: specs.OpEqualTo, mask: ^uint64(0), value: uint64(code.code)})
 			}
 			if cell >= 0 {
 				p.add(&table[cell], a, r, nil)
@@ -129,7 +130,7 @@ func (p *profile) add(s *slot, a *arch, r *rule, through *condition) {
 		}
 		if !s.set {
 			p.verdicts = append(p.verdicts, verdict{})
-			*s = slot{target{verdict: len(p.verdicts)}, true}
+			*s = slot{target{verdict: uint16(len(p.verdicts))}, true}
 		}
 		v := &p.verdicts[s.verdict-1]
 		if through != nil {
@@ -188,8 +189,8 @@ func effective(list []condition, wide bool, through *condition) []condition {
 
 // shared is a call behind socketcall(2) or ipc(2), by their first argument.
 type shared struct {
-	call int // 0: it is not behind one
-	code uint64
+	call uint16 // 0: it is not behind one
+	code uint16
 }
 
 // sharedCalls lists, for x86, the codes of linux/net.h and linux/ipc.h by row.
@@ -200,13 +201,13 @@ func sharedCalls() (list [rowCount]shared) {
 	for i, name := range [...]string{"socket", "bind", "connect", "listen", "accept", "getsockname", "getpeername", "socketpair", "send", "recv",
 		"sendto", "recvfrom", "shutdown", "setsockopt", "getsockopt", "sendmsg", "recvmsg", "accept4", "recvmmsg", "sendmmsg"} {
 		if r := row(name); r >= 0 {
-			list[r] = shared{socketcall, uint64(i + 1)}
+			list[r] = shared{socketcall, uint16(i + 1)}
 		}
 	}
 	for i, name := range [...]string{"semop", "semget", "semctl", "semtimedop", "", "", "", "", "", "", "msgsnd", "msgrcv", "msgget", "msgctl",
 		"", "", "", "", "", "", "shmat", "shmdt", "shmget", "shmctl"} {
 		if r := row(name); r >= 0 {
-			list[r] = shared{ipc, uint64(i + 1)}
+			list[r] = shared{ipc, uint16(i + 1)}
 		}
 	}
 	return list

@@ -73,10 +73,15 @@ func (e *Env) mountV1(m *mount, v V1Hierarchy) kernel.Handle {
 // openCgroups opens the container's directories of the v1 hierarchies, for a
 // cgroup mount without a cgroup namespace.
 func (e *Env) openCgroups() error {
-	if e.newNamespace(specs.CgroupNamespace) {
+	if e.newNamespace(specs.CgroupNamespace) || e.NoCgroup {
 		return nil
 	}
 	for _, m := range e.plan() {
+		if e.bindsCgroup2(m) {
+			if err := e.openCgroup2(m); err != nil {
+				return err
+			}
+		}
 		if m.fstype != "cgroup" {
 			continue
 		}
@@ -86,12 +91,44 @@ func (e *Env) openCgroups() error {
 			b.For(m.field, "cannot open the cgroup "+v.Dir)
 			e.cgroups[i] = b.OpenTree(kernel.CWD(), v.Dir, unix.OPEN_TREE_CLONE)
 			b.MountSetattr(e.cgroups[i], 0, kernel.MountAttr{Propagation: unix.MS_SLAVE}) // no peer of the host's
-			if err := e.Host.Run(b); err != nil {
+			if err := e.trees.Run(b); err != nil {
 				return err
 			}
-			e.keep(&e.cgroups[i])
+			e.keepTree(&e.cgroups[i])
 		}
 		return nil
 	}
 	return nil
+}
+
+// buildCgroup is build for cgroups that are not mounted anew, and reports whether
+// m is one: the copy that has been opened, or nothing for a container that has no
+// cgroup. What that would see are the user's own, with all that the user runs.
+func (e *Env) buildCgroup(m *mount) bool {
+	if e.NoCgroup && (m.fstype == "cgroup" || m.fstype == "cgroup2") {
+		e.B.For(m.field, "cannot cover "+m.path)
+		m.h = e.emptyDir()
+		return true
+	}
+	return e.bindsCgroup2(m)
+}
+
+// bindsCgroup2 reports whether a mount of cgroup v2 shows a copy of the host's:
+// the kernel mounts it for the root of the user namespace that the cgroup
+// namespace belongs to (cgroup_namespaces(7)).
+func (e *Env) bindsCgroup2(m *mount) bool {
+	return m.fstype == "cgroup2" && !e.NoCgroup && e.inUserNamespace() && !e.hasNamespace(specs.CgroupNamespace)
+}
+
+// openCgroup2 opens the host's cgroups. What lies in them may be the user's own,
+// and must not be changed from the container (CVE-2023-25809): the copy is
+// read-only, whatever the options of the mount say.
+func (e *Env) openCgroup2(m *mount) error {
+	b := e.onHost()
+	b.For(m.field, "cannot open the host's cgroups")
+	m.h = b.OpenTree(kernel.CWD(), "/sys/fs/cgroup", unix.OPEN_TREE_CLONE|unix.AT_RECURSIVE)
+	set := m.opt.set | m.opt.recSet | unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+	b.MountSetattr(m.h, unix.AT_RECURSIVE, kernel.MountAttr{Set: set &^ unix.MOUNT_ATTR__ATIME, Propagation: unix.MS_PRIVATE})
+	e.keepTree(&m.h)
+	return e.trees.Run(b)
 }

@@ -18,7 +18,7 @@ type deviceBind struct {
 }
 
 // bindsDevices reports whether devices are binds of the host's nodes.
-func (e *Env) bindsDevices() bool { return e.hasNamespace(specs.UserNamespace) }
+func (e *Env) bindsDevices() bool { return e.nested || e.hasNamespace(specs.UserNamespace) }
 
 // node reports whether the device is one that needs rights to be made.
 func (d *device) node() bool { return d.mode&unix.S_IFMT != unix.S_IFIFO }
@@ -34,8 +34,8 @@ func openDevices(e *Env) error {
 			e.binds = append(e.binds, &deviceBind{device: d})
 		}
 	}
+	b := e.onHost()
 	for _, d := range e.binds {
-		b := e.onHost()
 		b.For(d.field, "cannot open the host's "+d.path+" (a user namespace cannot make device nodes)")
 		d.h = b.OpenTree(kernel.CWD(), d.path, unix.OPEN_TREE_CLONE)
 		b.MountSetattr(d.h, 0, kernel.MountAttr{Clear: unix.MOUNT_ATTR_NODEV, Propagation: unix.MS_PRIVATE})
@@ -47,12 +47,9 @@ func openDevices(e *Env) error {
 			}
 			return nil
 		})
-		if err := e.Host.Run(b); err != nil {
-			return err
-		}
-		e.keep(&d.h)
+		e.keepTree(&d.h)
 	}
-	return nil
+	return e.trees.Run(b)
 }
 
 // bindDevices lays the host's nodes over files, which are made where they are

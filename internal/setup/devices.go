@@ -196,17 +196,6 @@ func linkDevices(e *Env) error {
 	return nil
 }
 
-// lookForKcore finds out whether /dev/core has something to lead to.
-func lookForKcore(e *Env) error {
-	b := e.onHost()
-	b.For("", "cannot look for /proc/kcore")
-	kcore := b.StatPath("/proc/kcore")
-	b.Allow()
-	err := e.Host.Run(b)
-	e.hasKcore = err == nil && kcore.Errno() == 0
-	return err
-}
-
 func (e *Env) linkDevicesIn(dev kernel.Handle, fresh bool) {
 	links := [][2]string{{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"},
 		{"/proc/self/fd/2", "stderr"}}

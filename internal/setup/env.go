@@ -26,8 +26,9 @@ type Options struct {
 	NoPivot      bool
 	NoNewKeyring bool
 	PreserveFDs  int
-	Park         bool // the process waits for exec.fifo (create), not for us (run)
-	FewSources   bool // treat more than one bind source as many; for tests
+	UID, GID     uint32 // whose rights tongs has
+	Park         bool   // the process waits for exec.fifo (create), not for us (run)
+	FewSources   bool   // treat more than one bind source as many; for tests
 }
 
 // Env is what the steps of one run share.
@@ -55,13 +56,28 @@ type Env struct {
 	// number f gets, to make a user namespace in. Idmapped mounts need one.
 	UserNS func(f func(k kernel.Kernel, pid kernel.Handle) (kernel.Handle, error)) (kernel.Handle, error)
 
+	// MapIDs has newuidmap(1) or newgidmap(1), by name, map ids of the process
+	// pid's user namespace.
+	MapIDs func(field, program string, pid kernel.Handle, list []specs.LinuxIDMapping) error
+	// Hide makes the container's process non-dumpable, if it was started dumpable.
+	Hide func()
+
+	// NetDevices moves linux.netDevices into the network namespace of the
+	// container's process.
+	NetDevices func() error
+
 	hostB *kernel.Batch // see onHost
+
+	nested      bool          // tongs is not in the host's first user namespace
+	trees       kernel.Kernel // makes the copies of TreeOrder
+	treesInside bool          // it is the container's process
 
 	// What the host steps opened, as handles of the host and, once the
 	// container's process exists, of that (Inherit).
 	inherit []*kernel.Handle
 
 	CgroupV2  bool          // /sys/fs/cgroup is cgroup2
+	NoCgroup  bool          // an ordinary user's container, which has none of its own
 	CgroupsV1 []V1Hierarchy // the host's v1 hierarchies, for a cgroup mount
 	PID       kernel.Handle // the container's process, in the host's numbers
 	Line      kernel.Handle // the container's end of the line to us
@@ -86,8 +102,9 @@ type Env struct {
 	late       []late     // mounts that become read-only once they are filled
 	unverified []attached // mounts whose paths are still to be looked up again
 	proc       kernel.Handle
-	hasKcore   bool // the host has /proc/kcore
-	devSet     bool // /dev was filled while it was detached
+	hostProc   kernel.Handle // for the labels of the process
+	hasKcore   bool          // the host has /proc/kcore
+	devSet     bool          // /dev was filled while it was detached
 
 	files *kernel.Limit // of descriptors as the caller has it, if it was raised
 
@@ -133,10 +150,14 @@ type Step struct {
 
 // Do runs the steps in order and ends with a round trip.
 func (e *Env) Do(steps []Step) error {
-	if err := e.Queue(steps); err != nil {
-		return err
+	err := e.Queue(steps)
+	if err == nil {
+		err = e.Sync()
 	}
-	return e.Sync()
+	if err != nil {
+		return e.explain(err)
+	}
+	return nil
 }
 
 // Queue is Do without the last round trip: what the last steps queued is in B.

@@ -13,7 +13,7 @@ import (
 // ExecHostOrder runs in tongs, before the process exists.
 func ExecHostOrder() []Step {
 	return []Step{
-		{"supported fields only", unsupported(), refuseUnsupportedProcess},
+		{"labels", nil, lookForLabels},
 		{"standard streams", nil, lookAtStdio},
 	}
 }
@@ -24,8 +24,10 @@ func ExecHostOrder() []Step {
 func ExecOrder() []Step {
 	return []Step{
 		{"out of memory score", []string{"process.oomScoreAdj"}, setOOMScore},
+		{"hide", nil, hide},
 		{"compile the filter", []string{"linux.seccomp"}, prepareSeccomp},
-		{"container's namespaces", nil, joinContainer}, // all at once, by the pidfd of its first process
+		{"labels of the process", []string{"process.apparmorProfile", "process.selinuxLabel"}, setLabels}, // nothing of the host's goes inside
+		{"container's namespaces", nil, joinContainer},                                                    // all at once, by the pidfd of its first process
 		{"keyring", nil, joinKeyring},
 		{"root", nil, openOwnRoot},
 		{"look up working directory", nil, lookUpCwd},
@@ -75,6 +77,11 @@ func (e *Env) KeepContainer() {
 // that could be another process's by now.
 func joinContainer(e *Env) error {
 	c := e.Joined
+	if c.Namespaces&unix.CLONE_NEWUSER != 0 && !e.limited() {
+		// There it may be forbidden to leave them (user_namespaces(7)).
+		e.B.For("process.user.additionalGids", "cannot leave the host's groups")
+		e.B.Setgroups(nil)
+	}
 	if c.Namespaces != 0 {
 		e.B.For("", "cannot join the container's namespaces")
 		e.B.Setns(c.Process, c.Namespaces)

@@ -83,8 +83,8 @@ func continues(c *kernel.Call) string {
 		return "HOME is / then"
 	case c.Field == "process.args[0]" && c.Name != "execve":
 		return "it is not there; the next of PATH is taken"
-	case where == "cannot look for /proc/kcore":
-		return "there is no /dev/core then"
+	case where == "cannot look at the host's /proc":
+		return "there is no /dev/core then, or this is taken for the first user namespace"
 	case strings.HasPrefix(c.Field, "hooks.") && c.Name == "write" && c.AllowAny:
 		return "the status says it as well"
 	case c.NoReturn || where == "cannot execute /bin/sh" || where == "cannot execute /bin/true":
@@ -168,7 +168,7 @@ func TestCallsExplained(t *testing.T) {
 
 // fieldless lists what is done whatever the configuration says.
 func fieldless() []string {
-	return []string{"", "cannot look at the standard streams", "cannot look for /proc/kcore", "cannot make a new session",
+	return []string{"", "cannot look at the standard streams", "cannot look at the host's /proc", "cannot hide the container's process", "cannot make a new session",
 		"cannot join a new session keyring (--no-new-keyring leaves it out)", "cannot clear the umask",
 		"cannot make the link /dev/fd", "cannot make the link /dev/stdin", "cannot make the link /dev/stdout", "cannot make the link /dev/stderr",
 		"cannot make the link /dev/core", "cannot make the link /dev/ptmx", "cannot open /dev/null of the container",
@@ -184,7 +184,7 @@ func known(path string) bool {
 	if path == "process.user" {
 		return true // its parts are served by several rows
 	}
-	for _, order := range [][]Step{HostOrder(), CreateOrder(), TailOrder()} {
+	for _, order := range [][]Step{HostOrder(), TreeOrder(), CreateOrder(), TailOrder()} {
 		for _, s := range order {
 			for _, f := range s.Fields {
 				if f == path || strings.HasPrefix(path, f+".") {

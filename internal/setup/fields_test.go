@@ -12,7 +12,7 @@ import (
 // claims lists who is responsible for which field.
 func claims() map[string][]string {
 	c := map[string][]string{}
-	for _, order := range [][]Step{HostOrder(), CreateOrder(), TailOrder()} {
+	for _, order := range [][]Step{HostOrder(), TreeOrder(), CreateOrder(), TailOrder()} {
 		for _, s := range order {
 			for _, f := range s.Fields {
 				who := "the step " + s.Name
@@ -110,7 +110,7 @@ func TestUnsupportedAreRefused(t *testing.T) {
 }
 
 func TestOrdersAreNamed(t *testing.T) {
-	for _, order := range [][]Step{HostOrder(), CreateOrder(), TailOrder()} {
+	for _, order := range [][]Step{HostOrder(), TreeOrder(), CreateOrder(), TailOrder()} {
 		for i, s := range order {
 			if s.Name == "" || s.Run == nil {
 				t.Errorf("row %d (%q) has no name or no function", i, s.Name)

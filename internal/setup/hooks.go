@@ -140,7 +140,7 @@ func runCreateContainerHooks(e *Env) error {
 // that fails or takes too long ends the process.
 func queueStartContainerHooks(e *Env) error {
 	if hooks := e.hooks().StartContainer; len(hooks) > 0 {
-		return e.queueHooks("hooks.startContainer", hooks, e.Hooks.StartInput, func() {}, loadSeccomp)
+		return e.queueHooks("hooks.startContainer", hooks, e.Hooks.StartInput, func() {}, loadSeccompOfHook)
 	}
 	return nil
 }

@@ -50,12 +50,16 @@ func joinKeyring(e *Env) error {
 	// What possessors may do is as the kernel sets it; the user may also
 	// search it, which is how `exec` finds it.
 	const permissions = 0x3f0b0000
-	e.B.For("", "cannot join a new session keyring (--no-new-keyring leaves it out)")
+	e.labelKeys(e.Spec.Process.SelinuxLabel)
+	const want = "cannot join a new session keyring (--no-new-keyring leaves it out)"
+	e.B.For("", want)
 	e.B.Keyctl(unix.KEYCTL_JOIN_SESSION_KEYRING, "_ses."+e.ID)
 	key := e.B.Allow(unix.ENOSYS).Last()
+	e.labelKeys("\n")
 	if e.Joined != nil {
 		return nil // it is the container's, and set
 	}
+	e.B.For("", want)
 	e.B.KeyctlKey(unix.KEYCTL_SETPERM, key, permissions)
 	e.B.Allow(unix.ENOSYS)
 	return nil

@@ -21,6 +21,9 @@ func (m *mount) idmapped() bool { return m.opt.idmap || m.opt.ridmap || len(m.UI
 // takes CAP_SYS_ADMIN in the user namespace of the file system
 // (mount_setattr(2)).
 func (e *Env) mapIDs(m *mount, h kernel.Handle, path string) error {
+	if e.treesInside {
+		return fmt.Errorf("%s.options: cannot map the owners of %s: it takes privileges on its file system", m.field, path)
+	}
 	ns, err := e.mappingNamespace(m)
 	if err != nil {
 		return err
@@ -32,7 +35,7 @@ func (e *Env) mapIDs(m *mount, h kernel.Handle, path string) error {
 	b := &kernel.Batch{}
 	b.For(m.field+".options", "cannot map the owners of "+path)
 	b.MountIdmap(h, flags, ns)
-	err = e.Host.Run(b)
+	err = hint(e.Host.Run(b), unix.EPERM, "it takes privileges on its file system")
 	var c *kernel.CallError
 	if errors.As(err, &c) && c.Errno == unix.EINVAL {
 		c.Hint = e.whyNotMapped(path, m.opt.ridmap)
@@ -84,7 +87,7 @@ func (e *Env) mappingNamespace(m *mount) (kernel.Handle, error) {
 	if ns, ok := e.mappings[key]; ok {
 		return ns, nil
 	}
-	maps := []mapFile{{m.field + ".uidMappings", "uid_map", uids}, {m.field + ".gidMappings", "gid_map", gids}}
+	maps := []mapFile{{field: m.field + ".uidMappings", file: "uid_map", list: uids}, {field: m.field + ".gidMappings", file: "gid_map", list: gids}}
 	ns, err := e.UserNS(func(k kernel.Kernel, pid kernel.Handle) (kernel.Handle, error) { return e.makeMapping(k, pid, maps) })
 	if err != nil {
 		return kernel.Handle{}, err

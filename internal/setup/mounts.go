@@ -127,7 +127,7 @@ func (e *Env) addMount(m *mount) error {
 	if m.opt.copyUp && m.fstype != "tmpfs" {
 		return fmt.Errorf("%s.options: tmpcopyup is for a tmpfs only, not for a mount of type %s", m.field, m.fstype)
 	}
-	if m.fstype == "cgroup" {
+	if m.fstype == "cgroup" && !e.NoCgroup {
 		return e.addCgroupV1(m)
 	}
 	if m.opt.copyLink && m.opt.bind {
@@ -163,6 +163,9 @@ func (e *Env) addMount(m *mount) error {
 
 // build makes the detached mount.
 func (e *Env) build(m *mount) error {
+	if e.buildCgroup(m) {
+		return nil
+	}
 	if m.fstype == "" || m.fstype == "none" {
 		return fmt.Errorf("%s.type: required unless the options have bind or rbind", m.field)
 	}

@@ -74,7 +74,7 @@ func (e *Env) forks() bool {
 		return e.Joined.Namespaces&unix.CLONE_NEWPID != 0
 	}
 	pid, ok := e.namespace(specs.PIDNamespace)
-	return ok && (pid.Path != "" || e.hasNamespace(specs.UserNamespace)) || e.newNamespace(specs.TimeNamespace)
+	return ok && (pid.Path != "" || e.hasNamespace(specs.UserNamespace) || e.treesInside) || e.newNamespace(specs.TimeNamespace)
 }
 
 func (e *Env) newNamespaces() (flags uint64) {
@@ -120,9 +120,10 @@ func fork(e *Env) error {
 }
 
 type join struct {
-	field string
-	kind  uint64
-	h     kernel.Handle
+	field  string
+	kind   uint64
+	h      kernel.Handle
+	result kernel.Handle // of the first attempt
 }
 
 // openNamespaces opens the namespaces that are given by path and checks that
@@ -168,14 +169,42 @@ func openNamespaces(e *Env) error {
 	return nil
 }
 
-// joinNamespaces joins what is given by path, with tongs' rights.
+// joinNamespaces joins what is given by path, with tongs' rights. Who is not the
+// host's root may have them only as root of the container's user namespace.
 func joinNamespaces(e *Env) error {
-	for _, j := range e.joins {
+	later := e.limited() && e.hasNamespace(specs.UserNamespace)
+	for i := range e.joins {
+		j := &e.joins[i]
 		if j.kind == unix.CLONE_NEWUSER {
 			continue // enterUserNamespace
 		}
 		e.B.For(j.field, "cannot join the namespace")
 		e.B.Setns(j.h, j.kind)
+		if !later {
+			e.B.Close(j.h)
+			continue
+		}
+		j.result = e.B.Allow(unix.EPERM).Last()
+	}
+	return nil
+}
+
+// joinDenied joins what joinNamespaces was not allowed to.
+func joinDenied(e *Env) error {
+	if !e.limited() || !e.hasNamespace(specs.UserNamespace) || len(e.joins) == 0 {
+		return nil
+	}
+	if err := e.run(); err != nil {
+		return err
+	}
+	for _, j := range e.joins {
+		if j.kind == unix.CLONE_NEWUSER {
+			continue
+		}
+		e.B.For(j.field, "cannot join the namespace")
+		if j.result.Errno() != 0 {
+			e.B.Setns(j.h, j.kind)
+		}
 		e.B.Close(j.h)
 	}
 	return nil

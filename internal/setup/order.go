@@ -1,6 +1,6 @@
 package setup
 
-// The three lists below are how a container comes to be, in execution order.
+// The lists below are how a container comes to be, in execution order.
 // Read them first. A step's reasons for its place are beside it.
 
 // HostOrder runs in tongs, before the container's process exists. What it
@@ -8,18 +8,27 @@ package setup
 func HostOrder() []Step {
 	return []Step{
 		{"supported fields only", unsupported(), refuseUnsupported},
-		// The root is opened once, here, as a detached copy of its tree.
-		{"root tree", []string{"root.path"}, openRoot},
+		{"host", nil, lookAtHost},                                            // what tongs may depends on its user namespace
+		{"namespaces to join", []string{"linux.namespaces"}, openNamespaces}, // before the sources, whose owners one may map
+		{"trees of the host", nil, openTrees},                                // TreeOrder
+		{"labels", []string{"linux.mountLabel"}, lookForLabels},
+		{"standard streams", nil, lookAtStdio},
+	}
+}
+
+// TreeOrder opens all that the container gets of the host's file systems, each
+// as a detached copy that has no name any more. Copies are made by whoever may:
+// by tongs on the host, before the container's namespaces exist, if it is
+// privileged; a source that the container's user cannot reach works then. For an
+// ordinary user only the container's process may, as the root of its own mount
+// namespace: there the same rows run as a part of CreateOrder.
+func TreeOrder() []Step {
+	return []Step{
+		{"root tree", []string{"root.path"}, openRoot}, // first: it shows whether tongs may
 		{"cgroup directories", nil, (*Env).openCgroups},
 		{"devices of the host", nil, openDevices},
 		{"null device", nil, openNull},
-		{"mount label", []string{"linux.mountLabel"}, lookForSELinux},
-		{"kernel's memory image", nil, lookForKcore},
-		{"namespaces to join", []string{"linux.namespaces"}, openNamespaces},
-		// Sources are the host's: opened before the container's namespaces
-		// exist, with tongs' rights.
-		{"bind sources", nil, openSources}, // behind the user namespace, which may map their owners
-		{"standard streams", nil, lookAtStdio},
+		{"bind sources", nil, openSources},
 	}
 }
 
@@ -34,14 +43,18 @@ func CreateOrder() []Step {
 		{"session", nil, newSession},
 		{"join namespaces", nil, joinNamespaces}, // with tongs' rights: they may belong to the host's user namespace
 		{"user namespace", []string{"linux.uidMappings", "linux.gidMappings"}, enterUserNamespace},
+		{"join namespaces of the user", nil, joinDenied},              // those that an ordinary user may join only as its root
 		{"keyring", nil, joinKeyring},                                 // what it opens later is charged to the new keyring
 		{"new namespaces", nil, unshareNamespaces},                    // the process is in its cgroup, which becomes the root of a cgroup namespace
 		{"fork into namespaces", []string{"linux.timeOffsets"}, fork}, // before proc is mounted, which shows the PID namespace of who mounts it
+		{"hide", nil, hide},                                           // nobody has to write the process's files in /proc any more
 		{"session of the child", nil, newChildSession},
 		{"host name", []string{"hostname"}, setHostname},
 		{"domain name", []string{"domainname"}, setDomainname},
 		{"loopback", nil, raiseLoopback},
-		{"umask 0", nil, clearUmask}, // modes are exact until the end
+		{"network devices", []string{"linux.netDevices"}, moveNetDevices}, // by tongs, which has rights in both namespaces
+		{"umask 0", nil, clearUmask},                                      // modes are exact until the end
+		{"trees inside", nil, openTreesInside},                            // TreeOrder, if tongs may not; the names are still the host's
 
 		{"root", []string{"linux.rootfsPropagation"}, attachRoot}, // over "/", whose mounts no longer propagate to the host
 		{"mount points", nil, lookUpMountPoints},                  // all questions at once
@@ -52,6 +65,7 @@ func CreateOrder() []Step {
 		// The environment is complete, and the host's paths are still there.
 		{"hooks of the host", []string{"hooks.prestart", "hooks.createRuntime"}, runRuntimeHooks},
 		{"hooks inside", []string{"hooks.createContainer"}, runCreateContainerHooks},
+		{"labels of the process", []string{"process.apparmorProfile", "process.selinuxLabel"}, setLabels}, // not of hooks that act for the host
 		{"pivot", nil, enterRoot},            // from here on no path of the host exists in the namespace
 		{"verify mounts", nil, verifyMounts}, // before masks cover some
 		{"null for standard streams", nil, replaceNull},

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"tongs/internal/bundle"
 	"tongs/internal/kernel"
@@ -225,6 +226,11 @@ func planOf(spec *specs.Spec, options, answers string) (*plan, error) {
 		},
 		Watch: func(list string, hooks []specs.Hook) error { return p.hook("watch "+list, nil) },
 	}
+	p.env.NetDevices = func() error { return p.hook("move linux.netDevices", nil) }
+	p.env.Hide = func() { p.text.WriteString("# hide\n") }
+	p.env.MapIDs = func(field, program string, pid kernel.Handle, list []specs.LinuxIDMapping) error {
+		return p.hook("run "+program+" for "+field+" "+strings.ReplaceAll(strings.TrimSpace(mapping(list)), "\n", ", "), nil)
+	}
 	return p, setOptions(p.env, options)
 }
 
@@ -255,12 +261,20 @@ func setOptions(e *Env, options string) error {
 		switch words[0] {
 		case "few-sources":
 			e.FewSources = true
+		case "user": // who has started tongs
+			n, err := strconv.ParseUint(words[1], 10, 32)
+			if err != nil {
+				return err
+			}
+			e.UID, e.GID = uint32(n), uint32(n)
 		case "park":
 			e.Park = true
 		case "no-pivot":
 			e.NoPivot = true
 		case "no-new-keyring":
 			e.NoNewKeyring = true
+		case "exec":
+			e.Joined = &Container{Namespaces: unix.CLONE_NEWNS | unix.CLONE_NEWPID, Keyring: true}
 		case "cgroup-v2":
 			e.CgroupV2 = true
 		case "preserve-fds":
@@ -282,8 +296,26 @@ func setOptions(e *Env, options string) error {
 	return nil
 }
 
+// exec goes through the orders as exec does.
+func (p *plan) exec() error {
+	p.order = "exec host order"
+	if err := p.env.Do(ExecHostOrder()); err != nil {
+		return err
+	}
+	p.order = "exec order"
+	p.env.Joined.Process = kernel.NewHandle(p.world.add(file{}), "container")
+	p.env.KeepContainer()
+	if err := p.env.Inherited(p.world.inherit(p.env.Inherit())); err != nil {
+		return err
+	}
+	return p.env.Do(ExecOrder())
+}
+
 // run goes through the orders as create does.
 func (p *plan) run() error {
+	if p.env.Joined != nil {
+		return p.exec()
+	}
 	p.order = "host order"
 	if err := p.env.Do(HostOrder()); err != nil {
 		return err

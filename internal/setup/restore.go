@@ -1,6 +1,7 @@
 package setup
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -45,16 +46,35 @@ type InheritedNamespace struct {
 func RestoreHostOrder() []Step {
 	return []Step{
 		{"supported fields only", nil, refuseUnsupported},
-		{"root tree", nil, openRoot},
+		{"host", nil, lookAtHost},
+		{"namespaces to join", nil, openNamespaces},
+		{"trees of the host", nil, openTrees},
+		{"privileges", nil, requireTrees},
+		{"mount label", nil, lookForMountLabel},
 		{"connection", nil, func(e *Env) error { e.keep(&e.Restore.Socket); return nil }},
 		{"working directory", nil, openRestoreWork},
-		{"devices of the host", nil, openDevices},
-		{"null device", nil, openNull},
-		{"mount label", nil, lookForSELinux},
-		{"kernel's memory image", nil, lookForKcore},
-		{"namespaces to join", nil, openNamespaces},
-		{"bind sources", nil, openSources},
 	}
+}
+
+// requireTrees refuses who may not copy mounts: an ordinary user, for whom CRIU
+// does not work either.
+func requireTrees(e *Env) error {
+	if e.treesInside {
+		return errors.New("a container can be restored by root only")
+	}
+	return nil
+}
+
+// lookForMountLabel is lookForLabels without the process's, which CRIU sets.
+func lookForMountLabel(e *Env) error {
+	if e.Spec.Linux == nil || e.Spec.Linux.MountLabel == "" {
+		return nil
+	}
+	on, err := e.haveSELinux()
+	if on {
+		e.label = e.Spec.Linux.MountLabel
+	}
+	return err
 }
 
 // RestoreOrder runs in the process that becomes CRIU.

@@ -21,8 +21,8 @@ func openRoot(e *Env) error {
 	p := e.hostPath(e.Spec.Root.Path)
 	b := e.onHost()
 	b.For("root.path", "cannot open "+p)
-	dir := b.Openat2(kernel.CWD(), p, unix.O_PATH|unix.O_NOFOLLOW, 0, 0)
-	e.rootDir, e.rootFS = b.Stat(dir), b.Fstatfs(dir)
+	e.root = b.OpenTree(kernel.CWD(), p, unix.OPEN_TREE_CLONE|unix.AT_RECURSIVE|unix.AT_SYMLINK_NOFOLLOW)
+	e.rootDir, e.rootFS = b.Stat(e.root), b.Fstatfs(e.root)
 	b.Check(func() error {
 		switch e.rootDir.Type() {
 		case unix.S_IFDIR:
@@ -32,15 +32,8 @@ func openRoot(e *Env) error {
 		}
 		return fmt.Errorf("root.path: %q is not a directory", p)
 	})
-	if err := e.Host.Run(b); err != nil {
-		return err
-	}
-	b = e.onHost()
-	b.For("root.path", "cannot copy the mounts of "+p)
-	e.root = b.OpenTree(dir, "", unix.OPEN_TREE_CLONE|unix.AT_RECURSIVE)
-	b.Close(dir)
-	e.keep(&e.root)
-	return hint(e.Host.Run(b), unix.EPERM, "setting up a container needs CAP_SYS_ADMIN")
+	e.keepTree(&e.root)
+	return e.trees.Run(b)
 }
 
 // hint adds what the reader can do to an error with that errno.

@@ -27,16 +27,27 @@ func (e *Env) compileSeccomp() (err error) {
 
 // loadSeccomp loads the filter. Whatever the process does afterwards goes
 // through it, so that only execve(2) is left: it alone has to be allowed, with
-// process.noNewPrivileges and without.
-func loadSeccomp(e *Env) error {
+// process.noNewPrivileges and without. Where there is an agent, the process is
+// held at the return of this call until the agent has the listener.
+func loadSeccomp(e *Env) error { return e.queueFilter(true) }
+
+// loadSeccompOfHook loads the filter into a hook that the container's process
+// executes. The agent is not told: what it would decide fails with ENOSYS.
+func loadSeccompOfHook(e *Env) error { return e.queueFilter(false) }
+
+func (e *Env) queueFilter(listen bool) error {
 	if !e.filtered() {
 		return nil
 	}
 	if err := e.compileSeccomp(); err != nil { // if there were few round trips
 		return err
 	}
+	flags := e.filter.Flags
+	if listen {
+		flags |= e.filter.Listener
+	}
 	e.B.For("linux.seccomp", "cannot load the filter")
-	e.B.Seccomp(e.filter.Flags, e.filter.Program)
+	e.B.Seccomp(flags, e.filter.Program)
 	return nil
 }
 

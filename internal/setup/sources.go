@@ -33,14 +33,16 @@ func openSources(e *Env) error {
 	if err != nil {
 		return err
 	}
-	if len(outside) > e.maxSources() {
+	if len(outside) > e.maxSources() && !e.treesInside {
 		return e.shipSources(outside)
 	}
 	for _, m := range outside {
 		if err := e.openSource(m); err != nil {
 			return err
 		}
-		e.keep(&e.sources[m.index].h)
+		if s := &e.sources[m.index]; s.h.Valid() { // others are links
+			e.keepTree(&s.h)
+		}
 	}
 	return nil
 }
@@ -74,7 +76,7 @@ func (e *Env) openSource(m *mount) error {
 		b := e.onHost()
 		b.For(m.field+".source", "cannot look at "+p)
 		h := b.Openat2(kernel.CWD(), p, unix.O_PATH|unix.O_NOFOLLOW, 0, 0)
-		if err := m.readLink(e.Host, b, s, h); err != nil || s.link != nil {
+		if err := m.readLink(e.trees, b, s, h); err != nil || s.link != nil {
 			return err
 		}
 	}
@@ -86,7 +88,7 @@ func (e *Env) openSource(m *mount) error {
 	if m.path == "/proc" || e.hasCovered(m.path) {
 		fs = b.Fstatfs(s.h)
 	}
-	if err := e.Host.Run(b); err != nil {
+	if err := e.trees.Run(b); err != nil {
 		return err
 	}
 	m.file = s.root.Type() != unix.S_IFDIR
@@ -150,6 +152,6 @@ func openNull(e *Env) error {
 		}
 		return nil
 	})
-	e.keep(&e.null)
-	return e.Host.Run(b)
+	e.keepTree(&e.null)
+	return e.trees.Run(b)
 }

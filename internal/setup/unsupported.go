@@ -3,16 +3,13 @@ package setup
 import (
 	"errors"
 	"fmt"
-
-	"tongs/internal/seccomp"
 )
 
 // unsupported lists the fields that this version refuses instead of ignoring
 // them: a container without the protection or effect that its configuration
 // asks for must not start.
 func unsupported() []string {
-	return []string{"process.apparmorProfile", "process.selinuxLabel",
-		"linux.intelRdt", "linux.netDevices"}
+	return []string{"linux.intelRdt"}
 }
 
 // Ignored lists the fields that need no step, each with the reason.
@@ -36,12 +33,10 @@ func Ignored() map[string]string {
 }
 
 func refuseUnsupported(e *Env) error {
-	errs := e.refuseProcess()
+	var errs []error
 	if l := e.Spec.Linux; l != nil {
 		errs = append(errs,
-			refuse(seccomp.Notifies(l.Seccomp), "linux.seccomp.listenerPath: an agent for SCMP_ACT_NOTIFY"),
-			refuse(l.IntelRdt != nil, "linux.intelRdt"),
-			refuse(len(l.NetDevices) > 0, "linux.netDevices"))
+			refuse(l.IntelRdt != nil, "linux.intelRdt"))
 	}
 	for _, m := range e.plan() {
 		if m.idmapped() && !m.opt.bind {
@@ -49,17 +44,6 @@ func refuseUnsupported(e *Env) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// refuseUnsupportedProcess is refuseUnsupported for exec.
-func refuseUnsupportedProcess(e *Env) error { return errors.Join(e.refuseProcess()...) }
-
-func (e *Env) refuseProcess() []error {
-	p := e.Spec.Process
-	return []error{
-		refuse(p.ApparmorProfile != "", "process.apparmorProfile"),
-		refuse(p.SelinuxLabel != "", "process.selinuxLabel"),
-	}
 }
 
 // refuse is the error for a field that is set, nil for one that is not.

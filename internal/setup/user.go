@@ -1,6 +1,7 @@
 package setup
 
 import (
+	"errors"
 	"strconv"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -40,6 +41,9 @@ func setUser(e *Env) error {
 	}
 	e.B.For("process.user.additionalGids", "cannot set the groups")
 	e.B.Setgroups(u.AdditionalGids)
+	if len(u.AdditionalGids) == 0 && e.mayDenyGroups() {
+		e.B.Allow(unix.EPERM)
+	}
 	e.B.For("process.user.gid", "cannot set the group")
 	e.B.Setresgid(u.GID)
 	e.B.For("process.user.uid", "cannot set the user")
@@ -49,6 +53,15 @@ func setUser(e *Env) error {
 		e.B.Prctl(unix.PR_SET_KEEPCAPS, 0)
 	}
 	return nil
+}
+
+// mayDenyGroups reports whether the user namespace may forbid setgroups(2): one
+// that an ordinary user has made, or that was made by somebody else. The groups
+// that remain then are those of who started tongs, which the user namespace
+// cannot tell apart.
+func (e *Env) mayDenyGroups() bool {
+	joins := e.Joined != nil && e.Joined.Namespaces&unix.CLONE_NEWUSER != 0
+	return e.limited() || joins || e.Joined == nil && e.hasNamespace(specs.UserNamespace) && !e.newNamespace(specs.UserNamespace)
 }
 
 // setNoNewPrivileges: runtime-spec 1.3, config § Linux Process; prctl(2).
@@ -118,7 +131,7 @@ func replaceNull(e *Env) error {
 // can open /dev/stdout. Streams that do not allow it stay as they are.
 func ownStreams(e *Env) error {
 	b := e.B
-	uid, own := e.Spec.Process.User.UID, e.hasNamespace(specs.UserNamespace)
+	uid, own := e.Spec.Process.User.UID, e.hasNamespace(specs.UserNamespace) && !e.limited()
 	if own { // they are the host's: the container's root may not give them away
 		b = &kernel.Batch{}
 		if uid, own = e.hostUID(uid); !own {
@@ -147,5 +160,10 @@ func setOOMScore(e *Env) error {
 	b := &kernel.Batch{}
 	b.For("process.oomScoreAdj", "cannot set the score")
 	writeProc(b, e.PID, "oom_score_adj", strconv.Itoa(*adj))
-	return e.Host.Run(b)
+	err := e.Host.Run(b)
+	if errors.Is(err, unix.EACCES) && e.limited() {
+		e.Warn(err.Error() + ": only the host's root may lower it")
+		return nil
+	}
+	return err
 }

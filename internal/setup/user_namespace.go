@@ -26,6 +26,10 @@ func enterUserNamespace(e *Env) error {
 			return err
 		}
 	} else {
+		if !e.limited() { // there it may be forbidden to leave them
+			e.B.For("process.user.additionalGids", "cannot leave the host's groups")
+			e.B.Setgroups(nil)
+		}
 		for _, j := range e.joins {
 			if j.kind == unix.CLONE_NEWUSER {
 				e.B.For(j.field, "cannot join the namespace")
@@ -37,11 +41,19 @@ func enterUserNamespace(e *Env) error {
 			return err
 		}
 	}
+	if !e.treesInside {
+		e.becomeRoot()
+	}
+	return nil
+}
+
+// becomeRoot makes the process root of the user namespace, whose capabilities it
+// has anyway.
+func (e *Env) becomeRoot() {
 	e.B.For("linux.gidMappings", "cannot become group 0 of the user namespace, which must be mapped")
 	e.B.Setresgid(0)
 	e.B.For("linux.uidMappings", "cannot become user 0 of the user namespace, which must be mapped")
 	e.B.Setresuid(0)
-	return nil
 }
 
 // newUserNamespace makes the namespace and has its mappings written by the
@@ -54,10 +66,28 @@ func (e *Env) newUserNamespace() error {
 	}
 	b := &kernel.Batch{}
 	for _, m := range e.mapFiles() {
+		if e.needsTool(m) {
+			if err := e.MapIDs(m.field, m.tool, e.PID, m.list); err != nil {
+				return err
+			}
+			continue
+		}
+		if e.UID != 0 && m.file == "gid_map" {
+			// Nobody may leave groups whose members have fewer rights than
+			// others (user_namespaces(7), CVE-2014-8989).
+			b.For(m.field, "cannot forbid setgroups")
+			writeProc(b, e.PID, "setgroups", "deny")
+		}
 		b.For(m.field, "cannot map")
 		writeProc(b, e.PID, m.file, mapping(m.list))
 	}
 	return e.Host.Run(b)
+}
+
+// needsTool reports whether only a program with privileges can map these ids:
+// an ordinary user may map nobody but itself.
+func (e *Env) needsTool(m mapFile) bool {
+	return e.UID != 0 && (len(m.list) != 1 || m.list[0].Size != 1 || m.list[0].HostID != m.own)
 }
 
 // compareMappings refuses mappings that the joined namespace does not have.
@@ -93,13 +123,34 @@ func (e *Env) compareMappings() error {
 type mapFile struct {
 	field, file string
 	list        []specs.LinuxIDMapping
+	own         uint32 // tongs' id
+	tool        string // the program that maps what the user was given
 }
 
 func (e *Env) mapFiles() []mapFile {
 	return []mapFile{
-		{"linux.uidMappings", "uid_map", e.Spec.Linux.UIDMappings},
-		{"linux.gidMappings", "gid_map", e.Spec.Linux.GIDMappings},
+		{"linux.uidMappings", "uid_map", e.Spec.Linux.UIDMappings, e.UID, "newuidmap"},
+		{"linux.gidMappings", "gid_map", e.Spec.Linux.GIDMappings, e.GID, "newgidmap"},
 	}
+}
+
+// WrittenByOwner reports whether an ordinary user has to write files of the
+// process in /proc, its mappings among them. Those of a process that is not
+// dumpable are closed to it (proc(5)).
+func (e *Env) WrittenByOwner() bool {
+	return e.UID != 0 && (e.Spec.Process.OOMScoreAdj != nil || e.Joined == nil && e.newNamespace(specs.UserNamespace))
+}
+
+// hide ends what WrittenByOwner needed: from here on nobody looks into the
+// process. Nobody of the container could until here: it is outside of the
+// container's user namespace, or the only one in it.
+func hide(e *Env) error {
+	if e.WrittenByOwner() {
+		e.Hide()
+		e.B.For("", "cannot hide the container's process")
+		e.B.Prctl(unix.PR_SET_DUMPABLE, 0)
+	}
+	return nil
 }
 
 func processFile(pid kernel.Handle, name string) string {

@@ -20,7 +20,8 @@ import (
 // Lines of an "answers" section:
 //
 //	file PATH KIND [fs=NAME] [uid=N]   what lies at a path: missing, dir, reg, lnk TARGET, chr 1:3, blk 8:0, fifo
-//	CALL SUBJECT ANSWER                the answer to a call: ENOENT, a number or "text" that is read
+//	CALL SUBJECT ANSWER                the answer to a call: ENOENT, a number or "text" that is read;
+//	                                   "host:CALL" is one that is executed on the host
 //
 // The subject of a call is its path, the name that it makes, or the label of
 // the handle that it works on.
@@ -43,6 +44,7 @@ type file struct {
 	target       string // of a link
 	major, minor uint32
 	uid          uint32
+	ino          uint64
 	fs           int64
 	mount        uint64
 	base         uint64           // the mount that the path lies in, below those at the path itself
@@ -54,6 +56,7 @@ type file struct {
 func newWorld(lines string) (*world, error) {
 	w := &world{files: map[string]file{}, mounted: map[string]int64{}, open: map[int64]*file{}, closed: map[int64]bool{}, answers: map[string]string{}, used: map[string]bool{}, next: 10}
 	w.files["host:/dev/null"] = file{mode: unix.S_IFCHR | 0o666, major: 1, minor: 3}
+	w.files["host:/proc/self/ns/user"] = file{mode: unix.S_IFREG | 0o444, ino: firstUserNamespace}
 	for line := range strings.Lines(lines) {
 		words := strings.Fields(line)
 		if len(words) == 0 || words[0][0] == '#' {
@@ -162,6 +165,9 @@ func (w *world) answer(c *kernel.Call) (int64, bool) {
 		}
 	}
 	key := c.Name + " " + subject(c)
+	if _, ok := w.answers["host:"+key]; ok && w.host {
+		key = "host:" + key
+	}
 	if a, ok := w.answers[key]; ok {
 		w.used[key] = true
 		if n, ok := w.given(c, a); ok {
@@ -172,7 +178,11 @@ func (w *world) answer(c *kernel.Call) (int64, bool) {
 	case "openat2":
 		return w.openat2(c), true
 	case "open_tree":
-		dir, e := w.resolve(w.handle(c, 0).path, text(c), true)
+		from := w.handle(c, 0).path
+		if c.Args[0].H.Label() == "cwd" {
+			from = "host:/" // whoever executes it, before the root is entered
+		}
+		dir, e := w.resolve(from, text(c), c.Args[2].N&unix.AT_SYMLINK_NOFOLLOW == 0)
 		if e != 0 {
 			return -int64(e), true
 		}
@@ -468,6 +478,7 @@ func (w *world) statx(c *kernel.Call) int64 {
 	mem := c.Args[4].Mem.Bytes
 	kernel.FakeStatx(mem, f.mode, f.mount)
 	binary.NativeEndian.PutUint32(mem[20:], f.uid)
+	binary.NativeEndian.PutUint64(mem[32:], f.ino)
 	binary.NativeEndian.PutUint32(mem[128:], f.major)
 	binary.NativeEndian.PutUint32(mem[132:], f.minor)
 	binary.NativeEndian.PutUint32(mem[140:], uint32(f.fs)) // each type has one instance

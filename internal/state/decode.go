@@ -137,8 +137,6 @@ func (o *Own) read(r *reader) {
 			o.SystemdCgroup = r.bool()
 		case "no_new_keyring":
 			o.NoNewKeyring = r.bool()
-		case "hooks":
-			o.Hooks = r.strs()
 		default:
 			r.skip()
 		}

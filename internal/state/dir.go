@@ -15,6 +15,7 @@ const (
 	stateName = "state.json"
 	tempName  = ".state.json.tmp"
 	fifoName  = "exec.fifo"
+	copyName  = "config.json"
 
 	// maxSize bounds what Load reads. Annotations may be long, not that long.
 	maxSize = 16 << 20
@@ -124,19 +125,20 @@ func (d *Dir) Close() {
 
 // adopt makes a locked directory ours, or says ErrExist if it has a state.
 func (d *Dir) adopt() error {
-	var st unix.Stat_t
-	err := unix.Fstatat(d.fd, stateName, &st, unix.AT_SYMLINK_NOFOLLOW)
-	if err == nil {
+	has, err := d.has(stateName)
+	if err == nil && has {
 		return ErrExist
 	}
-	if err != unix.ENOENT {
-		return fmt.Errorf("cannot look for %q: %v", d.path+"/"+stateName, err)
+	if err != nil {
+		return err
 	}
 	if err := d.unlink(tempName); err != nil {
 		return err
 	}
-	if err := d.unlink(fifoName); err != nil {
-		return err
+	for _, name := range []string{fifoName, copyName} {
+		if err := d.unlink(name); err != nil {
+			return err
+		}
 	}
 	if d.mode != 0o711 { // the umask, which must not decide here
 		if err := unix.Fchmod(d.fd, 0o711); err != nil {
@@ -210,13 +212,38 @@ func (d *Dir) Write(st *State) error {
 	if err := st.check(); err != nil {
 		return fmt.Errorf("cannot write state of container %q: %v", d.id, err)
 	}
-	if err := d.replace(st.Encode()); err != nil {
+	if err := d.replace(stateName, st.Encode()); err != nil {
 		return fmt.Errorf("cannot write %q: %v", d.path+"/"+stateName, err)
 	}
 	return nil
 }
 
-func (d *Dir) replace(data []byte) error {
+// WriteConfig keeps a copy of the container's config.json, for commands that need
+// more of it than the state says when the bundle may be gone or changed.
+func (d *Dir) WriteConfig(data []byte) error {
+	if err := d.replace(copyName, data); err != nil {
+		return fmt.Errorf("cannot write %q: %v", d.path+"/"+copyName, err)
+	}
+	return nil
+}
+
+// HasConfig reports whether there is such a copy. The directory then is like a
+// bundle without a root file system.
+func (d *Dir) HasConfig() (bool, error) { return d.has(copyName) }
+
+func (d *Dir) has(name string) (bool, error) {
+	var st unix.Stat_t
+	err := unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if err == unix.ENOENT {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("cannot look for %q: %v", d.path+"/"+name, err)
+	}
+	return true, nil
+}
+
+func (d *Dir) replace(name string, data []byte) error {
 	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	open := func() (int, error) { return unix.Openat(d.fd, tempName, flags, 0o600) }
 	fd, err := retry(open)
@@ -238,7 +265,7 @@ func (d *Dir) replace(data []byte) error {
 		err = cerr
 	}
 	if err == nil {
-		err = unix.Renameat(d.fd, tempName, d.fd, stateName)
+		err = unix.Renameat(d.fd, tempName, d.fd, name)
 	}
 	if err != nil {
 		unix.Unlinkat(d.fd, tempName, 0)
@@ -256,7 +283,7 @@ func (d *Dir) Remove() error {
 	if !d.locked {
 		return fmt.Errorf("cannot remove state of container %q: it is not locked", d.id)
 	}
-	for _, name := range []string{fifoName, tempName} {
+	for _, name := range []string{fifoName, copyName, tempName} {
 		if err := d.unlink(name); err != nil {
 			return err
 		}

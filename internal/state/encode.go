@@ -105,8 +105,5 @@ func (o *Own) write(w *writer) {
 	if o.NoNewKeyring {
 		w.key("no_new_keyring").bool(true)
 	}
-	if len(o.Hooks) > 0 {
-		w.key("hooks").strs(o.Hooks)
-	}
 	w.close('}')
 }

@@ -31,7 +31,7 @@ func (d *Dir) MakeHookFIFO(name string) error {
 // OpenHookFIFO opens one of them.
 func (d *Dir) OpenHookFIFO(name string, flags int) (int, error) { return d.openFIFO(name, flags) }
 
-// MakeFIFO makes exec.fifo for the container's root, given as ids on the host.
+// MakeFIFO makes exec.fifo and gives it to a user of the host's.
 func (d *Dir) MakeFIFO(uid, gid int) error {
 	path := d.path + "/" + fifoName
 	if err := unix.Mknodat(d.fd, fifoName, unix.S_IFIFO|0o622, 0); err != nil {
@@ -69,17 +69,7 @@ func (d *Dir) openFIFO(name string, flags int) (int, error) {
 }
 
 // HasFIFO reports whether exec.fifo exists, i.e. start has not been called.
-func (d *Dir) HasFIFO() (bool, error) {
-	var st unix.Stat_t
-	err := unix.Fstatat(d.fd, fifoName, &st, unix.AT_SYMLINK_NOFOLLOW)
-	if err == unix.ENOENT {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("cannot look for %q: %v", d.path+"/"+fifoName, err)
-	}
-	return true, nil
-}
+func (d *Dir) HasFIFO() (bool, error) { return d.has(fifoName) }
 
 // RemoveFIFO marks the container as started. A second call is no error.
 func (d *Dir) RemoveFIFO() error { return d.unlink(fifoName) }

@@ -138,20 +138,42 @@ func readStat(pid int) (start uint64, code byte, err error) {
 // process in parentheses, is whatever the process likes, spaces and parentheses
 // included; it ends with the last ")".
 func parseStat(data []byte) (start uint64, code byte, err error) {
-	bad := errors.New("cannot parse /proc/PID/stat")
+	f, err := statFields(data)
+	if err != nil {
+		return 0, 0, err
+	}
+	if start, err = strconv.ParseUint(string(f[22-3]), 10, 64); err != nil {
+		return 0, 0, errStat
+	}
+	return start, f[0][0], nil
+}
+
+var errStat = errors.New("cannot parse /proc/PID/stat")
+
+// statFields are the fields from 3 on.
+func statFields(data []byte) ([][]byte, error) {
 	i := bytes.LastIndexByte(data, ')')
 	if i < 0 {
-		return 0, 0, bad
+		return nil, errStat
 	}
 	f := bytes.Fields(data[i+1:])
 	if len(f) < 20 || len(f[0]) != 1 {
-		return 0, 0, bad
+		return nil, errStat
 	}
-	start, err = strconv.ParseUint(string(f[22-3]), 10, 64)
+	return f, nil
+}
+
+// Parent gives the parent of a process, field 4 of proc_pid_stat(5).
+func Parent(pid int) (int, error) {
+	data, err := readProc("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
-		return 0, 0, bad
+		return 0, err
 	}
-	return start, f[0][0], nil
+	f, err := statFields(data)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(string(f[1]))
 }
 
 // readProc reads a short file of procfs with three system calls; os.ReadFile

@@ -99,7 +99,6 @@ type Own struct {
 	Annotations   map[string]string `json:"annotations,omitempty"`
 	SystemdCgroup bool              `json:"systemd_cgroup,omitempty"`
 	NoNewKeyring  bool              `json:"no_new_keyring,omitempty"`
-	Hooks         []string          `json:"hooks,omitempty"` // kinds of hooks that are still to run
 }
 
 // Root is the container's root directory: where it was, and what it was.

@@ -82,7 +82,6 @@ func full(t *testing.T) *State {
 	st.Tongs.Annotations = map[string]string{"z": "1", "a<": `{"x":["y"]}`, "": ""}
 	st.Tongs.SystemdCgroup = true
 	st.Tongs.NoNewKeyring = true
-	st.Tongs.Hooks = []string{"poststart", "poststop"}
 	noZero(t, "State", reflect.ValueOf(*st))
 	return st
 }

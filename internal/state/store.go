@@ -100,7 +100,11 @@ func private(st *unix.Stat_t) error {
 // makeRoot makes the store's directory 0700.
 func (s *Store) makeRoot() error {
 	if err := os.MkdirAll(s.path, 0o700); err != nil {
-		return fmt.Errorf("cannot make --root: %v", err)
+		hint := ""
+		if os.Geteuid() != 0 && os.Getenv("XDG_RUNTIME_DIR") == "" {
+			hint = " (for an ordinary user it lies below XDG_RUNTIME_DIR, which is not set)"
+		}
+		return fmt.Errorf("cannot make --root: %v%s", err, hint)
 	}
 	// The sticky bit below XDG_RUNTIME_DIR keeps cleaners of old files away
 	// (XDG Base Directory Specification 0.8); runc sets it, too.

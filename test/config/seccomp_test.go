@@ -172,13 +172,3 @@ func TestSeccompRefusesExecve(t *testing.T) {
 	h.WaitFor(id, "stopped")
 	h.Must("delete", id)
 }
-
-func TestSeccompRefused(t *testing.T) {
-	h := linuxtest.One(t)
-	notify := refuse(specs.ActNotify, nil, "mkdir")
-	notify.ListenerPath = "/run/no-such-agent.sock"
-	r := h.Run("run", "--bundle", h.Bundle(seccomp(notify)), h.ID("a"))
-	if r.Status == 0 || !strings.Contains(r.Stderr, "linux.seccomp.listenerPath: an agent for SCMP_ACT_NOTIFY: not supported") {
-		t.Errorf("status %d, stderr %s", r.Status, r.Stderr)
-	}
-}

@@ -1,71 +1,34 @@
 package engines
 
 import (
-	"bytes"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"tongs/internal/linuxtest"
 )
 
 // podman is the client with directories of its own and an image.
-type podman struct {
-	t    *testing.T
-	args []string
-}
+type podman struct{ client }
 
 func newPodman(t *testing.T, h *linuxtest.Host) *podman {
 	t.Helper()
-	dir := filepath.Join(h.Dir, "podman")
-	p := &podman{t: t, args: []string{"--root", dir + "/root", "--runroot", dir + "/run", "--tmpdir", dir + "/tmp", "--cgroup-manager", "cgroupfs",
-		"--storage-driver", "vfs", "--events-backend", "file", "--runtime", h.Argv()[0]}}
+	privateRun(t)
+	dir := directory(t, h, "podman")
+	p := &podman{client{t: t, argv: []string{"podman", "--root", dir + "/root", "--runroot", dir + "/run", "--tmpdir", dir + "/tmp",
+		"--cgroup-manager", "cgroupfs", "--storage-driver", "vfs", "--events-backend", "file"}}}
+	p.env = []string{"CONTAINERS_CONF=" + snippet(t, h, "containers.conf")}
 	const locks = "/dev/shm/libpod_lock" // which podman makes and leaves
 	_, missing := os.Stat(locks)
-	tar := dir + "/image.tar"
-	if err := os.MkdirAll(dir, 0o711); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("tar", "-C", h.Bundle()+"/rootfs", "-cf", tar, ".").CombinedOutput(); err != nil {
-		t.Fatalf("cannot make an image: %v: %s", err, out)
-	}
-	p.must("import", tar, "image")
+	p.must("import", archive(t, h, dir), "image")
 	t.Cleanup(func() {
-		p.must("rm", "--all", "--force")
+		p.must("rm", "--all", "--force", "--time", "0")
 		os.RemoveAll(dir)
 		if missing != nil {
 			os.Remove(locks)
 		}
 	})
 	return p
-}
-
-// do runs podman and returns what it printed and its exit status.
-func (p *podman) do(args ...string) (string, int) {
-	p.t.Helper()
-	cmd := exec.Command("podman", append(p.args[:len(p.args):len(p.args)], args...)...)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.WaitDelay = time.Second // its monitor goes on with the streams
-	timer := time.AfterFunc(60*time.Second, func() { cmd.Process.Kill() })
-	defer timer.Stop()
-	err := cmd.Run()
-	if cmd.ProcessState == nil {
-		p.t.Fatalf("podman %q: %v", args, err)
-	}
-	return out.String(), cmd.ProcessState.ExitCode()
-}
-
-func (p *podman) must(args ...string) string {
-	p.t.Helper()
-	out, status := p.do(args...)
-	if status != 0 {
-		p.t.Errorf("podman %q: status %d: %s", args, status, out)
-	}
-	return out
 }
 
 // run runs a container of the image; the limits are those that a process

@@ -248,11 +248,11 @@ func TestExecTerminal(t *testing.T) {
 		h.Must("exec", "--detach", "--pid-file", file, "--tty", "--console-socket", socket.Path, id, "sh", "-c", "tty; read line; echo got $line; exec inside")
 		h.Adopt(readPID(t, file))
 		_, master := socket.Receive()
-		readUntil(t, master, "/dev/pts/0\r\n")
+		linuxtest.ReadUntil(t, master, "/dev/pts/0\r\n")
 		if _, err := master.WriteString("hello\n"); err != nil {
 			t.Error(err)
 		}
-		out := strings.ReplaceAll(readUntil(t, master, ""), "\r\n", "\n")
+		out := strings.ReplaceAll(linuxtest.ReadUntil(t, master, ""), "\r\n", "\n")
 		master.Close()
 		_, seen, ok := strings.Cut(out, "got hello\n")
 		if !ok {

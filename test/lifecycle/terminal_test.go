@@ -1,42 +1,17 @@
 package lifecycle
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"tongs/internal/linuxtest"
 )
-
-// readUntil reads a terminal's master until the text has come or nobody has the
-// other side open.
-func readUntil(t *testing.T, master *os.File, text string) string {
-	t.Helper()
-	var all bytes.Buffer
-	buf := make([]byte, 4096)
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
-		fds := []unix.PollFd{{Fd: int32(master.Fd()), Events: unix.POLLIN}}
-		if n, err := unix.Poll(fds, 100); n == 0 || err != nil {
-			continue
-		}
-		n, err := unix.Read(int(master.Fd()), buf)
-		all.Write(buf[:max(n, 0)])
-		if text != "" && strings.Contains(all.String(), text) || err != nil {
-			return all.String()
-		}
-	}
-	if text != "" {
-		t.Errorf("%q has not come, only %q", text, all.String())
-	}
-	return all.String()
-}
 
 func TestConsoleSocket(t *testing.T) {
 	h := linuxtest.One(t)
@@ -52,11 +27,11 @@ func TestConsoleSocket(t *testing.T) {
 		t.Errorf("the socket's message is %q", name)
 	}
 	h.Must("start", id)
-	readUntil(t, master, "33 77\r\n")
+	linuxtest.ReadUntil(t, master, "33 77\r\n")
 	if _, err := master.WriteString("hello\n"); err != nil {
 		t.Error(err)
 	}
-	out := strings.ReplaceAll(readUntil(t, master, ""), "\r\n", "\n")
+	out := strings.ReplaceAll(linuxtest.ReadUntil(t, master, ""), "\r\n", "\n")
 	if !strings.Contains(out, "got hello\n") {
 		t.Errorf("terminal shows %q", out)
 	}
@@ -80,7 +55,7 @@ func TestConsoleSocketInUserNamespace(t *testing.T) {
 	_, master := socket.Receive()
 	defer master.Close()
 	h.Must("start", id)
-	out := strings.ReplaceAll(readUntil(t, master, ""), "\r\n", "\n")
+	out := strings.ReplaceAll(linuxtest.ReadUntil(t, master, ""), "\r\n", "\n")
 	if r := h.Look(out); r.Terminal != "136:0" || r.Session != 1 {
 		t.Errorf("controlling terminal %q, session %d", r.Terminal, r.Session)
 	}
@@ -127,17 +102,17 @@ func TestForegroundTerminal(t *testing.T) {
 		Out:     side,
 		Session: true,
 	})
-	if out := readUntil(t, master, "ready\r\n"); !strings.Contains(out, "20 50\r\n") {
+	if out := linuxtest.ReadUntil(t, master, "ready\r\n"); !strings.Contains(out, "20 50\r\n") {
 		t.Errorf("the container's terminal does not have the size of the caller's: %q", out)
 	}
 	if err := unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 30, Col: 60}); err != nil {
 		t.Fatal(err)
 	}
-	readUntil(t, master, "30 60\r\n")
+	linuxtest.ReadUntil(t, master, "30 60\r\n")
 	if _, err := master.WriteString("hello\r"); err != nil {
 		t.Error(err)
 	}
-	out := readUntil(t, master, "got hello\r\n")
+	out := linuxtest.ReadUntil(t, master, "got hello\r\n")
 	if n := strings.Count(out, "hello"); n != 2 {
 		t.Errorf("the input is echoed %d times, want once: %q", n-1, out)
 	}
@@ -177,7 +152,7 @@ func TestForegroundTerminalIsRestored(t *testing.T) {
 			run := h.Start(linuxtest.Command{Args: []string{"run", "--bundle", h.Bundle(linuxtest.Terminal, args), h.ID("a")},
 				Stdin: side, Out: side, Session: true})
 			if end.script != "" {
-				readUntil(t, master, "ready")
+				linuxtest.ReadUntil(t, master, "ready")
 			}
 			if end.kill {
 				raw, err := unix.IoctlGetTermios(int(side.Fd()), unix.TCGETS)
@@ -207,11 +182,11 @@ func TestForegroundTerminalInterrupt(t *testing.T) {
 		Args:  []string{"run", "--bundle", h.Bundle(linuxtest.Terminal, linuxtest.Shell(script)), h.ID("a")},
 		Stdin: side, Out: side, Session: true,
 	})
-	readUntil(t, master, "ready\r\n")
+	linuxtest.ReadUntil(t, master, "ready\r\n")
 	if _, err := master.WriteString("\x03"); err != nil {
 		t.Error(err)
 	}
-	readUntil(t, master, "interrupted\r\n")
+	linuxtest.ReadUntil(t, master, "interrupted\r\n")
 	if r := run.Wait(); r.Status != 9 {
 		t.Errorf("status %d, want 9", r.Status)
 	}
@@ -226,7 +201,7 @@ func TestForegroundTerminalKeepsLastOutput(t *testing.T) {
 		Args:  []string{"run", "--bundle", h.Bundle(linuxtest.Terminal, linuxtest.Shell(script)), h.ID("a")},
 		Stdin: side, Out: side, Session: true,
 	})
-	if n := strings.Count(readUntil(t, master, "end\r\n"), "0123456789\r\n"); n != 2000 {
+	if n := strings.Count(linuxtest.ReadUntil(t, master, "end\r\n"), "0123456789\r\n"); n != 2000 {
 		t.Errorf("%d lines have come, want 2000", n)
 	}
 	if r := run.Wait(); r.Status != 0 || r.Signal != syscall.Signal(0) {

@@ -35,15 +35,33 @@ func belowRoot(pid int, look func() error) error {
 }
 
 // Without a pivot the old root stays in the namespace, without its proc and
-// sysfs. (That the root lies on the initial ramdisk, for which the flag exists,
-// cannot be had here.)
+// sysfs. (test/vm has a root that lies on the initial ramdisk, for which the flag
+// exists.)
 func TestNoPivot(t *testing.T) {
 	h := linuxtest.One(t)
+	noOldProc(t, h, false, linuxtest.Mount("/mnt", "proc", "proc"))
+}
+
+// In a user namespace the old root's mounts are locked and cannot be detached
+// (mount_namespaces(7)): they are covered.
+func TestNoPivotUserNamespace(t *testing.T) {
+	h := linuxtest.One(t)
+	noOldProc(t, h, true, func(s *specs.Spec) {
+		linuxtest.Namespace(specs.UserNamespace, "")(s)
+		s.Linux.UIDMappings = []specs.LinuxIDMapping{{HostID: 0, Size: 1000}}
+		s.Linux.GIDMappings = s.Linux.UIDMappings
+	})
+}
+
+// noOldProc makes a container without a pivot and looks for the host's proc and
+// sysfs in its mount namespace, which are detached or covered.
+func noOldProc(t *testing.T, h *linuxtest.Host, covered bool, edit linuxtest.Edit) {
+	t.Helper()
 	extra := mkdir(t, h.Dir+"/old/a b")
 	must(t, unix.Mount("proc", extra, "proc", 0, ""))
 	defer func() { must(t, unix.Unmount(extra, 0)) }()
 	id := h.ID("a")
-	h.Must("create", "--no-pivot", "--bundle", h.Bundle(linuxtest.Args("/bin/sleep", "1000"), linuxtest.Mount("/mnt", "proc", "proc")), id)
+	h.Must("create", "--no-pivot", "--bundle", h.Bundle(linuxtest.Args("/bin/sleep", "1000"), edit), id)
 	st, _ := h.State(id)
 	must(t, belowRoot(st.PID, func() error {
 		for _, p := range []string{"/proc", "/sys", extra} {
@@ -53,6 +71,9 @@ func TestNoPivot(t *testing.T) {
 			}
 			if fs.Type == unix.PROC_SUPER_MAGIC || fs.Type == unix.SYSFS_MAGIC {
 				return fmt.Errorf("%s of the old root is still there", p)
+			}
+			if isCover := fs.Type == unix.TMPFS_MAGIC; isCover != covered {
+				return fmt.Errorf("%s of the old root: covered %v, want %v", p, isCover, covered)
 			}
 		}
 		return nil

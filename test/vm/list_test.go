@@ -12,6 +12,9 @@ type tests struct {
 // AppArmor, nothing but cgroup v2, and an older kernel.
 func list() []tests {
 	return []tests{
-		{Package: "test/vm/inside/smoke", Seconds: 30},
+		{Package: "test/vm/inside/smoke", Seconds: 60},
+		{Package: "test/vm/inside/labels", Seconds: 120},
+		{Package: "test/vm/inside/cgroup", Seconds: 240},
+		{Package: "test/agent", Arguments: []string{"-test.run=^TestAgent$"}, Seconds: 120}, // tracing beside AppArmor
 	}
 }

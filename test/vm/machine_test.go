@@ -32,26 +32,33 @@ type machine struct {
 	deadline time.Time // when the test must have ended
 }
 
-// boot starts the machine. What it writes to its disks is lost at the end.
-func boot(t *testing.T, i image, tests string) *machine {
-	t.Helper()
-	dir := t.TempDir()
-	m := &machine{console: filepath.Join(dir, "console"), lines: make(chan string, 1000), deadline: time.Now().Add(time.Hour)}
-	if end, ok := t.Deadline(); ok {
-		m.deadline = end.Add(-15 * time.Second)
-	}
-	m.cmd = exec.Command("qemu-system-x86_64",
-		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		// Not even where there is KVM: one machine for all who run this.
-		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048",
-		"-kernel", i.file("vmlinuz"), "-initrd", i.file("initrd"),
+// bootDisk starts the machine with the image's disk and that of the tests, which
+// write to a port of virtio-serial. What is written to the disks is lost at the
+// end.
+func bootDisk(t *testing.T, i image, tests string) *machine {
+	console := filepath.Join(t.TempDir(), "console")
+	m := boot(t, console, "-m", "2048", "-kernel", i.file("vmlinuz"), "-initrd", i.file("initrd"),
 		"-append", "root=/dev/vda rw console=ttyS0 panic=-1 net.ifnames=0 systemd.unit=tests.target",
 		"-drive", "if=virtio,format=raw,snapshot=on,file="+i.file("root.img"),
 		"-drive", "if=virtio,format=raw,snapshot=on,file="+tests,
-		"-serial", "file:"+m.console,
+		"-serial", "file:"+console,
 		"-chardev", "file,id=results,path=/dev/stdout",
 		"-device", "virtio-serial-pci", "-device", "virtserialport,chardev=results,name=results")
-	m.cmd.Env = append(os.Environ(), "TMPDIR="+dir) // for the snapshots
+	return m
+}
+
+// boot starts a machine, of which the lines that it writes to the standard output
+// are read.
+func boot(t *testing.T, console string, arguments ...string) *machine {
+	t.Helper()
+	m := &machine{console: console, lines: make(chan string, 1000), deadline: time.Now().Add(time.Hour)}
+	if end, ok := t.Deadline(); ok {
+		m.deadline = end.Add(-15 * time.Second)
+	}
+	m.cmd = exec.Command("qemu-system-x86_64", append([]string{"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		// Not even where there is KVM: one machine for all who run this.
+		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"}, arguments...)...)
+	m.cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir()) // for the snapshots
 	m.cmd.Stderr = &m.stderr
 	out, err := m.cmd.StdoutPipe()
 	if err != nil {

@@ -47,7 +47,7 @@ func TestVM(t *testing.T) {
 	tests := asked()
 	disk := filepath.Join(t.TempDir(), "tests.img")
 	makeDisk(t, disk, tests)
-	m := boot(t, openImage(t), disk)
+	m := bootDisk(t, openImage(t), disk)
 	if err := m.tests(t, tests); err != nil {
 		t.Fatal(err)
 	}
@@ -95,6 +95,7 @@ func (m *machine) testPackage(t *testing.T, p tests) error {
 		}
 		if status, ended = strings.CutPrefix(line, "@@end "+p.Package+" "); !ended {
 			output.WriteString(line + "\n")
+			show(line)
 		}
 	}
 	t.Run(strings.ReplaceAll(p.Package, "/", "."), func(t *testing.T) {
@@ -111,6 +112,13 @@ func (m *machine) testPackage(t *testing.T, p tests) error {
 		}
 	})
 	return errRead
+}
+
+// show lets who waits for scripts/vm see what happens.
+func show(line string) {
+	if os.Getenv("TONGS_VM") != "" {
+		fmt.Fprintln(os.Stderr, strings.TrimPrefix(line, "\x16")) // test2json's mark
+	}
 }
 
 // A package that is not in the list would run nowhere.

@@ -1,10 +1,11 @@
-package console
+package socket
 
 import (
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -75,11 +76,12 @@ func TestSend(t *testing.T) {
 		"long path":  filepath.Join(long, "s"),
 	} {
 		sock := listen(t, path)
-		master, slave, err := openPTY()
+		file, err := os.Create(filepath.Join(t.TempDir(), "file"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := Send(path, "/dev/pts/5", master); err != nil {
+		defer file.Close()
+		if err := SendFD(path, "/dev/pts/5", int(file.Fd())); err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
@@ -87,14 +89,11 @@ func TestSend(t *testing.T) {
 		if text != "/dev/pts/5" {
 			t.Errorf("%s: text is %q", name, text)
 		}
-		n1, _ := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
-		n2, err := unix.IoctlGetInt(int(got.Fd()), unix.TIOCGPTN)
-		if err != nil || n1 != n2 {
-			t.Errorf("%s: received pty %d (%v), want %d", name, n2, err, n1)
+		want, _ := file.Stat()
+		if is, err := got.Stat(); err != nil || !os.SameFile(is, want) {
+			t.Errorf("%s: received another file (%v)", name, err)
 		}
-		for _, f := range []*os.File{master, slave, got} {
-			f.Close()
-		}
+		got.Close()
 	}
 }
 
@@ -109,7 +108,7 @@ func TestSendErrors(t *testing.T) {
 		file:                               "connection refused",
 		filepath.Dir(file) + "/./" + "fil": "no such file or directory",
 	} {
-		err := Send(path, "x", os.Stdin)
+		err := SendFD(path, "x", 0)
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "cannot connect to socket ") {
 			t.Errorf("%q: got %v, want an error with %q", path, err, want)
 		}
@@ -122,3 +121,64 @@ func TestSendErrors(t *testing.T) {
 }
 
 func longName(s string) string { return strings.Repeat(s, 200) }
+
+// Deliver tells a receiver that has taken the message from one that never does.
+func TestDeliver(t *testing.T) {
+	for name, c := range map[string]struct {
+		receive func(t *testing.T, sock int)
+		want    string
+	}{
+		"read": {receive: func(t *testing.T, sock int) {
+			text, file := receive(t, sock)
+			file.Close()
+			if text != "hello" {
+				t.Errorf("text is %q", text)
+			}
+		}},
+		"closed without reading": {receive: func(t *testing.T, sock int) {
+			conn, _, err := unix.Accept(sock)
+			if err != nil {
+				t.Error(err)
+			}
+			unix.Close(conn)
+		}, want: "it was closed without reading the message"},
+	} {
+		path := filepath.Join(t.TempDir(), "s")
+		sock, done := listen(t, path), make(chan error, 1)
+		go func() { done <- Deliver(path, "hello", 0) }()
+		c.receive(t, sock)
+		if err := <-done; !matches(err, c.want) {
+			t.Errorf("%s: got %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+func TestDeliverNeverRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	listen(t, path)
+	sock, err := send(path, "hello", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(sock)
+	if err := taken(sock, 50*time.Millisecond); !matches(err, "nobody has read the message for 50ms") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func matches(err error, want string) bool {
+	if want == "" {
+		return err == nil
+	}
+	return err != nil && strings.Contains(err.Error(), want)
+}
+
+func TestCheck(t *testing.T) {
+	sock := filepath.Join(t.TempDir(), "s")
+	listen(t, sock)
+	for path, want := range map[string]string{sock: "", filepath.Dir(sock): "is not a socket", sock + "x": "no such file or directory"} {
+		if err := Check(path); !matches(err, want) {
+			t.Errorf("%s: got %v, want %q", path, err, want)
+		}
+	}
+}

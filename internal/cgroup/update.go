@@ -1,0 +1,131 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/cgroups"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Update changes the limits of a running container; what res does not name
+// stays, and device rules always stay, as with runc's update. If one limit
+// cannot be set, those that were set before it are taken back.
+func (g *Group) Update(res *specs.LinuxResources) error {
+	r, err := convert(res, g.unified)
+	if err != nil || !isSet(r) {
+		return err
+	}
+	if len(g.hierarchies) == 0 {
+		return errors.New("cannot set limits: the container has no cgroup")
+	}
+	for _, h := range g.hierarchies {
+		var st unix.Stat_t
+		if err := unix.Stat(h.Dir, &st); err != nil {
+			return fmt.Errorf("cannot set limits: stat %q: %w", h.Dir, err)
+		}
+	}
+	if err := g.completeQuota(r); err != nil {
+		return err
+	}
+	old := g.save(r)
+	if g.systemd != nil {
+		err = g.updateUnit(r)
+	}
+	if err == nil {
+		err = g.set(r)
+	}
+	if err != nil {
+		old.restore()
+	}
+	return err
+}
+
+// completeQuota adds the quota to a period that comes alone, and the other way
+// round, where both are one file (v2) or one property of a unit.
+func (g *Group) completeQuota(r *cgroups.Resources) error {
+	if (r.CpuQuota == 0) == (r.CpuPeriod == 0) || !g.unified && g.systemd == nil {
+		return nil
+	}
+	quota, period, err := g.quota()
+	if errors.Is(err, unix.ENOENT) {
+		return nil // the controller is missing, which set says better
+	}
+	if err != nil {
+		return fmt.Errorf("linux.resources.cpu: cannot read the present quota: %w", err)
+	}
+	if r.CpuQuota == 0 {
+		r.CpuQuota = quota
+	} else {
+		r.CpuPeriod = period
+	}
+	return nil
+}
+
+// quota reads the quota, -1 for none, and the period, in microseconds.
+func (g *Group) quota() (quota int64, period uint64, err error) {
+	var text string
+	if g.unified {
+		text, err = readFile(g.dir(""), "cpu.max")
+	} else if text, err = readFile(g.dir("cpu"), "cpu.cfs_quota_us"); err == nil {
+		var p string
+		p, err = readFile(g.dir("cpu"), "cpu.cfs_period_us")
+		text += " " + p
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	f := strings.Fields(strings.Replace(text, "max", "-1", 1))
+	if len(f) != 2 {
+		return 0, 0, fmt.Errorf("%q is not a quota and a period", text)
+	}
+	if quota, err = strconv.ParseInt(f[0], 10, 64); err == nil {
+		period, err = strconv.ParseUint(f[1], 10, 64)
+	}
+	return quota, period, err
+}
+
+// settings are the contents of control files.
+type settings []struct{ dir, file, value string }
+
+// save reads the control files that have one value and that Update may write
+// for r. Those with a line for each device are not among them.
+func (g *Group) save(r *cgroups.Resources) settings {
+	files := []string{
+		"memory.max", "memory.swap.max", "memory.low",
+		"memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.soft_limit_in_bytes", "memory.swappiness",
+		"cpu.max", "cpu.max.burst", "cpu.weight", "cpu.idle",
+		"cpu.shares", "cpu.cfs_period_us", "cpu.cfs_quota_us", "cpu.cfs_burst_us", "cpu.rt_period_us", "cpu.rt_runtime_us",
+		"cpuset.cpus", "cpuset.mems", "pids.max", "blkio.weight", "blkio.bfq.weight", "io.weight", "io.bfq.weight",
+	}
+	files = append(files, sortedKeys(r.Unified)...)
+	for _, h := range r.HugetlbLimit {
+		for _, suffix := range []string{".max", ".rsvd.max", ".limit_in_bytes", ".rsvd.limit_in_bytes"} {
+			files = append(files, "hugetlb."+h.Pagesize+suffix)
+		}
+	}
+	var s settings
+	for _, h := range g.hierarchies {
+		for _, file := range files {
+			if value, err := readFile(h.Dir, file); err == nil { // each hierarchy has some of them
+				s = append(s, struct{ dir, file, value string }{h.Dir, file, value})
+			}
+		}
+	}
+	return s
+}
+
+// restore writes back what is not as it was. The kernel may refuse one value
+// until another has been written, so it goes round twice.
+func (s settings) restore() {
+	for range 2 {
+		for _, f := range s {
+			if now, err := readFile(f.dir, f.file); err == nil && now != f.value {
+				_ = writeFile(f.dir, f.file, f.value) // the caller tells what went wrong first
+			}
+		}
+	}
+}

@@ -1,0 +1,172 @@
+package rootless
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"tongs/internal/bundle"
+	"tongs/internal/linuxtest"
+)
+
+func chmodAll(path string) error { return os.Chmod(path, 0o777) }
+
+// nest puts a bundle with the configuration into a root file system, in which
+// tongs is, and tongs into its root file system.
+func nest(t *testing.T, h *linuxtest.Host, root string, spec *specs.Spec) (next string) {
+	t.Helper()
+	next = filepath.Join(root, "next")
+	for _, dir := range []string{"bin", "dev", "etc", "proc", "run", "sys", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(next, "rootfs", dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(root, "run"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(filepath.Join(root, "bin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tongs := filepath.Join(root, "bin", "tongs")
+	if _, err := os.Stat(tongs); err != nil {
+		h.CopyProgram(tongs)
+		entries, _ = os.ReadDir(filepath.Join(root, "bin")) // as above
+	}
+	for _, e := range entries {
+		from, to := filepath.Join(root, "bin", e.Name()), filepath.Join(next, "rootfs", "bin", e.Name())
+		if e.Type() == os.ModeSymlink {
+			err = os.Symlink("busybox", to)
+		} else {
+			err = os.Link(from, to)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	data, err := json.Marshal(spec)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(next, "config.json"), data, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(next, "rootfs")
+}
+
+// runNext runs the bundle that nest has made, in a container.
+func runNext(level int) linuxtest.Edit {
+	return linuxtest.Shell(fmt.Sprintf("echo level %d; exec tongs --root /run/t run --bundle /next n%d", level, level))
+}
+
+// nested is the configuration of a container in a container, whose root is its
+// root.
+func nested(edits ...linuxtest.Edit) *specs.Spec {
+	s := bundle.ExampleRootless(0, 0)
+	s.Process.Terminal = false
+	for _, e := range append([]linuxtest.Edit{writable, all}, edits...) {
+		e(s)
+	}
+	return s
+}
+
+func writable(s *specs.Spec) { s.Root.Readonly = false }
+
+func TestNested(t *testing.T) {
+	linuxtest.Each(t, func(t *testing.T, h *linuxtest.Host) {
+		h = h.AsUser()
+		const levels = 5
+		dir := h.Bundle(writable, all, open, runNext(1))
+		root := filepath.Join(dir, "rootfs")
+		for i := 2; i < levels; i++ {
+			root = nest(t, h, root, nested(open, runNext(i)))
+		}
+		// The last one is as usual.
+		nest(t, h, root, nested(linuxtest.Inside("/proc/self/uid_map", "/proc/keys", "/dev/null")))
+		h.Own(dir)
+		out := h.Must("run", "--bundle", dir, h.ID("a")).Stdout
+		before, json, _ := strings.Cut(out, "{")
+		equal(t, "levels", words(before), "level 1 level 2 level 3 level 4")
+		r := h.Look("{" + json)
+		equal(t, "pid", r.PID, 1)
+		equal(t, "uid_map", words(r.Paths["/proc/self/uid_map"].Content), "0 0 1")
+		equal(t, "masked", r.Paths["/proc/keys"].Device, "1:3")
+		equal(t, "null", r.Paths["/dev/null"].Device+r.Paths["/dev/null"].WriteError, "1:3")
+		if m, _ := r.At("/proc/sys"); !strings.HasPrefix(m.Options, "ro,") {
+			t.Errorf("/proc/sys has the options %q", m.Options)
+		}
+	})
+}
+
+// The kernel gives no new proc where the one that is there is masked. A bind of
+// that one is what is left.
+func TestNestedBelowMasks(t *testing.T) {
+	h := linuxtest.One(t).AsUser()
+	for _, c := range []struct {
+		name string
+		edit linuxtest.Edit
+		want []string
+	}{
+		{"proc", func(*specs.Spec) {}, []string{"mounts[0].type", "/proc", "EPERM", "masked"}},
+		{"bind", func(s *specs.Spec) {
+			s.Mounts[0] = specs.Mount{Destination: "/proc", Type: "none", Source: "/proc", Options: []string{"rbind"}}
+			s.Linux.MaskedPaths, s.Linux.ReadonlyPaths = nil, nil
+		}, nil},
+	} {
+		h.Sub(t, c.name, func(t *testing.T, h *linuxtest.Host) {
+			dir := h.Bundle(writable, all, runNext(1))
+			nest(t, h, filepath.Join(dir, "rootfs"), nested(c.edit, linuxtest.Args("/bin/echo", "inside")))
+			h.Own(dir)
+			r := h.Run("run", "--bundle", dir, h.ID("a"))
+			if c.want == nil {
+				equal(t, "status", r.Status, 0)
+				contains(t, r.Stdout, "inside")
+				return
+			}
+			equal(t, "status", r.Status, 1)
+			contains(t, r.Stderr, c.want...)
+		})
+	}
+}
+
+// Root of a user namespace that somebody else has made: as in a container, or
+// where Podman calls a runtime. It has a mount namespace or not.
+func TestRootOfUserNamespace(t *testing.T) {
+	linuxtest.Each(t, func(t *testing.T, h *linuxtest.Host) {
+		h = h.AsUser()
+		plain := func(s *specs.Spec) { // no user namespace of the container's own
+			linuxtest.WithoutNamespace(specs.UserNamespace)(s)
+			s.Linux.UIDMappings, s.Linux.GIDMappings = nil, nil
+		}
+		inner := func(s *specs.Spec) { s.Linux.UIDMappings[0].HostID, s.Linux.GIDMappings[0].HostID = 0, 0 }
+		for name, c := range map[string]struct {
+			edit linuxtest.Edit
+			want string // namespaces that are not the test's
+			map0 string
+		}{
+			"same user namespace": {plain, "ipc mnt pid user uts", "0 54321 1"},
+			"another":             {inner, "ipc mnt pid user uts", "0 0 1"},
+		} {
+			for _, flags := range []string{"-Ur", "-Urm"} {
+				h.Sub(t, name+" "+flags, func(t *testing.T, h *linuxtest.Host) {
+					dir := h.Bundle(linuxtest.Inside("/dev/null", "/proc/self/uid_map", "/sys/fs/cgroup"), c.edit)
+					out := h.Tool("unshare", append([]string{flags}, h.Argv("run", "--bundle", dir, h.ID("a"))...)...)
+					equal(t, "status", out.Status, 0)
+					if out.Status != 0 {
+						t.Fatal(out.Stderr)
+					}
+					r := h.Look(out.Stdout)
+					equal(t, "own namespaces", own(t, r), namespaces(h, c.want))
+					equal(t, "uid_map", words(r.Paths["/proc/self/uid_map"].Content), c.map0)
+					equal(t, "null", r.Paths["/dev/null"].Device+r.Paths["/dev/null"].WriteError, "1:3")
+					equal(t, "cgroups are", r.Paths["/sys/fs/cgroup"].WriteError, "read-only file system")
+				})
+			}
+		}
+	})
+}
