@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,6 +38,7 @@ type restoration struct {
 	o       *RestoreOptions
 	opts    *criu.Options
 	dirs    directories
+	within  []int // directories in CRIU's mount namespace
 	session *criu.Session
 	pid     int      // of the restored process, or 0
 	pidfd   int      // of that process
@@ -80,7 +82,7 @@ func (r *restoration) restore(store *state.Store) (err error) {
 	if r.dirs, err = r.o.open(false, r.opts); err != nil {
 		return err
 	}
-	defer r.dirs.close()
+	defer r.closeDirs()
 	if err := r.describeStreams(); err != nil {
 		return err
 	}
@@ -148,13 +150,11 @@ func (r *restoration) startCRIU(program string) error {
 		return err
 	}
 	r.session = session
-	dir, err := r.dir.MakeRoot()
-	if err != nil {
-		return err
-	}
-	r.onFailure(func() { _ = r.dir.RemoveRoot() }) // the directory goes in any case
-	r.env.Restore = &setup.Restore{Dir: dir, Socket: kernel.NewHandle(int64(theirs), "criu"),
+	r.env.Restore = &setup.Restore{Dir: hidden(filepath.Dir(r.dir.Path())), Socket: kernel.NewHandle(int64(theirs), "criu"),
 		Work: kernel.NewHandle(int64(r.dirs.work.FD()), "work"), Program: program, Args: criu.Args, Env: os.Environ()}
+	if !r.dirs.images.HasParent() {
+		r.env.Restore.Images = kernel.NewHandle(int64(r.dirs.images.FD()), "images")
+	}
 	if err := r.env.Do(setup.RestoreHostOrder()); err != nil {
 		return err
 	}
@@ -181,7 +181,7 @@ func (r *restoration) startCRIU(program string) error {
 	if err := r.env.Do(setup.RestoreOrder()); err != nil {
 		return err
 	}
-	if err := r.openWork(); err != nil {
+	if err := r.openDirs(); err != nil {
 		return err
 	}
 	r.env.B = &kernel.Batch{}
@@ -191,16 +191,44 @@ func (r *restoration) startCRIU(program string) error {
 	return r.stub.Exec(r.env.B)
 }
 
-// openWork opens the directory to work in as it is in CRIU's mount namespace,
-// where CRIU must be to mount anything there.
-func (r *restoration) openWork() (err error) {
-	dir := "/proc/" + strconv.Itoa(r.stub.PID) + "/root" + r.env.Restore.WorkDir()
-	r.opts.WorkDir, err = unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("--work-path: cannot open %q: %w", dir, err)
+// hidden is the directory that CRIU's mounts are put over: that of all states,
+// which CRIU has no use for, or the first on its path that others cannot search,
+// since root of a user namespace must get there.
+func hidden(store string) string {
+	for i, c := range store {
+		if c != '/' || i == 0 {
+			continue
+		}
+		if st, err := os.Stat(store[:i]); err != nil || st.Mode()&0o001 == 0 {
+			return store[:i]
+		}
 	}
-	r.onFailure(func() { unix.Close(r.opts.WorkDir) })
-	return nil
+	return store
+}
+
+// openDirs opens directories as they are in CRIU's mount namespace: that of its
+// work, where CRIU must be to mount anything there, and images that are shown there.
+func (r *restoration) openDirs() (err error) {
+	root := "/proc/" + strconv.Itoa(r.stub.PID) + "/root"
+	open := func(field, dir string) (int, error) {
+		fd, err := unix.Open(root+dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return -1, fmt.Errorf("%s: cannot open %q: %w", field, root+dir, err)
+		}
+		r.within = append(r.within, fd)
+		return fd, nil
+	}
+	if r.opts.WorkDir, err = open("--work-path", r.env.Restore.WorkDir()); err == nil && r.env.Restore.Shown {
+		r.opts.ImagesDir, err = open("--image-path", r.env.Restore.ImagesDir())
+	}
+	return err
+}
+
+func (r *restoration) closeDirs() {
+	for _, fd := range r.within {
+		unix.Close(fd)
+	}
+	r.dirs.close()
 }
 
 // describe tells CRIU of what was prepared for it.
@@ -340,9 +368,6 @@ func (r *restoration) kill() {
 
 // finish hands over what the caller waits for.
 func (r *restoration) finish() (err error) {
-	if err := r.dir.RemoveRoot(); err != nil {
-		return err
-	}
 	r.init = &Init{Dir: r.dir, PID: r.pid, PidFD: r.pidfd, st: r.st, group: r.group, env: r.env}
 	r.init.Console, err = r.handover().give(r.pid, r.pidfd, r.master, r.onFailure)
 	return err

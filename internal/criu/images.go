@@ -134,6 +134,13 @@ func (d *Directory) checkFile(name string) error {
 	return nil
 }
 
+// HasParent reports whether the images build on others.
+func (d *Directory) HasParent() bool {
+	var st unix.Stat_t
+	err := unix.Fstatat(d.fd, parentLink, &st, unix.AT_SYMLINK_NOFOLLOW)
+	return err != unix.ENOENT
+}
+
 // maxParents bounds a chain of images, which may be a ring.
 const maxParents = 1000
 

@@ -2,7 +2,6 @@ package setup
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 
@@ -20,10 +19,11 @@ import (
 // configuration are made once as for a new container, so that what they are
 // mounted on exists where it must and as it is made for those.
 type Restore struct {
-	Dir     string        // where the mounts go, an empty directory of the host
-	DirStat *kernel.Stat  // of that directory
+	Dir     string        // what the mounts are put over, in this namespace: a directory that CRIU has no use for
 	Socket  kernel.Handle // CRIU's end of the connection
 	Work    kernel.Handle // the directory that it works in; then a copy of its mount
+	Images  kernel.Handle // a directory of images that build on no others; then, if Shown, a copy of its mount
+	Shown   bool          // the images are in this namespace as well
 	Program string
 	Args    func(socket int) []string
 	Env     []string
@@ -53,6 +53,7 @@ func RestoreHostOrder() []Step {
 		{"mount label", nil, lookForMountLabel},
 		{"connection", nil, func(e *Env) error { e.keep(&e.Restore.Socket); return nil }},
 		{"working directory", nil, openRestoreWork},
+		{"images", nil, openRestoreImages},
 	}
 }
 
@@ -114,26 +115,18 @@ func unshareMounts(e *Env) error {
 	return nil
 }
 
-// attachRestoreRoot puts the root tree into a new file system on the directory of
-// the restore: CRIU wants a mount, on nothing that is covered.
+// attachRestoreRoot puts the root tree into a new file system: CRIU wants a mount,
+// on nothing that is covered. Root of a user namespace can reach it.
 func attachRestoreRoot(e *Env) error {
 	r := e.Restore
 	e.Root = &rootfs.Root{K: e.K, Dir: e.root}
 	e.B.For("root.path", "cannot keep the container's mounts from the host")
 	e.B.MountSetattr(e.root, unix.AT_RECURSIVE, kernel.MountAttr{Propagation: unix.MS_SLAVE})
-	e.B.For("", "cannot open "+r.Dir)
-	at := e.B.Openat2(kernel.CWD(), r.Dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0, 0)
-	there := e.B.Stat(at)
-	e.B.Check(func() error {
-		if r.DirStat != nil && (there.Ino() != r.DirStat.Ino() || there.Dev() != r.DirStat.Dev()) {
-			return fmt.Errorf("%s is not the directory that was made for criu", r.Dir)
-		}
-		return nil
-	})
-	e.B.For("", "cannot make a file system for criu's mounts")
+	e.B.For("", "cannot make a file system for criu's mounts on "+r.Dir)
+	at := e.B.Openat2(kernel.CWD(), r.Dir, unix.O_PATH|unix.O_DIRECTORY, 0, 0)
 	fs := e.B.Fsopen("tmpfs")
 	fs.String("source", "criu")
-	fs.String("mode", "711")
+	fs.String("mode", "711") // for root of a user namespace
 	fs.Create()
 	r.dir = fs.Mount(unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC, "criu")
 	e.B.Mkdirat(r.dir, "root", 0o755)
@@ -144,12 +137,50 @@ func attachRestoreRoot(e *Env) error {
 	e.B.For("--work-path", "cannot attach the directory at "+r.WorkDir())
 	e.B.Mkdirat(r.dir, "work", 0o700)
 	e.moveInto("work", r.Work)
+	if r.Shown {
+		e.showImages()
+	}
 	return nil
 }
 
 // WorkDir is where the directory that CRIU works in is found in its mount
 // namespace. CRIU mounts below it, which it could not in the host's.
 func (r *Restore) WorkDir() string { return r.Dir + "/work" }
+
+// ImagesDir is where the images are found if they are Shown.
+func (r *Restore) ImagesDir() string { return r.Dir + "/images" }
+
+// openRestoreImages copies the images' mount if root of the container's user
+// namespace has to get there.
+func openRestoreImages(e *Env) error {
+	r := e.Restore
+	if !r.Images.Valid() || !e.hasNamespace(specs.UserNamespace) {
+		return nil
+	}
+	b := e.onHost()
+	b.For("--image-path", "cannot copy the directory's mount")
+	r.Images = b.OpenTree(r.Images, "", unix.OPEN_TREE_CLONE)
+	b.MountSetattr(r.Images, 0, kernel.MountAttr{Propagation: unix.MS_PRIVATE})
+	e.keep(&r.Images)
+	r.Shown = true
+	return e.Host.Run(b)
+}
+
+// showImages attaches the images so that root of the container's user namespace
+// can read them: CRIU opens some as that, and the directory is the caller's alone.
+// Above it is another, of which the permissions are those of both.
+func (e *Env) showImages() {
+	r := e.Restore
+	e.B.For("--image-path", "cannot attach the directory at "+r.ImagesDir())
+	e.B.Mkdirat(r.dir, "images", 0o700)
+	e.moveInto("images", r.Images)
+	e.B.Mkdirat(r.dir, "top", 0o711)
+	fs := e.B.Fsopen("overlay")
+	fs.String("source", "criu")
+	fs.String("lowerdir", r.Dir+"/top:"+r.ImagesDir())
+	fs.Create()
+	e.moveInto("images", fs.Mount(unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC, "images"))
+}
 
 func openRestoreWork(e *Env) error {
 	r := e.Restore

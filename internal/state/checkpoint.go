@@ -7,13 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// checkpointName says that a checkpoint was made, as with runc.
-	checkpointName = "checkpoint"
-	// rootName is where a restore keeps its mounts, in a mount namespace of its
-	// own.
-	rootName = "criu-root"
-)
+// checkpointName says that a checkpoint was made, as with runc.
+const checkpointName = "checkpoint"
 
 // MarkCheckpoint notes that there is a checkpoint of the container.
 func (d *Dir) MarkCheckpoint() error {
@@ -22,26 +17,6 @@ func (d *Dir) MarkCheckpoint() error {
 		return fmt.Errorf("cannot make %q: %w", d.path+"/"+checkpointName, err)
 	}
 	return unix.Close(fd)
-}
-
-// MakeRoot makes the directory for the mounts of a restore, and says which it is.
-func (d *Dir) MakeRoot() (path string, err error) {
-	if err := d.RemoveRoot(); err != nil { // of a restore that was killed
-		return "", err
-	}
-	if err := unix.Mkdirat(d.fd, rootName, 0o711); err != nil {
-		return "", fmt.Errorf("cannot make %q: %w", d.path+"/"+rootName, err)
-	}
-	return d.path + "/" + rootName, nil
-}
-
-// RemoveRoot removes it. A second call is no error.
-func (d *Dir) RemoveRoot() error {
-	err := unix.Unlinkat(d.fd, rootName, unix.AT_REMOVEDIR)
-	if err != nil && err != unix.ENOENT {
-		return fmt.Errorf("cannot remove %q: %w", d.path+"/"+rootName, err)
-	}
-	return nil
 }
 
 // Descriptors is the number of a process's standard streams.

@@ -151,7 +151,7 @@ func TestTCP(t *testing.T) {
 
 func TestTerminal(t *testing.T) {
 	h := linuxtest.One(t)
-	b := newBox(t, h, linuxtest.Terminal, linuxtest.Shell("stty -echo; n=0; while read line; do n=$((n+1)); echo \"$n $line $(tty) $(test -t 1 && echo terminal)\"; done"))
+	b := newBox(t, h, linuxtest.Terminal, linuxtest.Shell("stty -echo; n=0; while read line; do n=$((n+1)); echo \"$n $line $(tty) $(test -t 0 && echo terminal)\"; done"))
 	s := h.Listen("console")
 	b.must("run", "-d", "-b", b.bundle, "--console-socket", s.Path, b.id)
 	_, master := s.Receive()
