@@ -95,14 +95,6 @@ func (r *restoration) restore(store *state.Store) (err error) {
 		return err
 	}
 	defer r.session.Close()
-	if err := r.session.RequireVersion(); err != nil {
-		return err
-	}
-	if r.o.LazyPages {
-		if err := r.session.RequireFeature(criu.LazyPages); err != nil {
-			return err
-		}
-	}
 	if err := r.describe(); err != nil {
 		return err
 	}
@@ -258,15 +250,22 @@ func (r *restoration) describe() error {
 	return nil
 }
 
+// runCRIU has CRIU do it, and takes how it ended into the error.
 func (r *restoration) runCRIU() error {
-	_, err := r.session.Do(criu.Restore, r.opts, r.notice)
-	r.session.Close()
-	if how := r.stub.Outcome(); err == nil && how != stub.Exited {
-		err = errors.New("criu " + how)
-	} else if err != nil && how != stub.Exited {
-		err = fmt.Errorf("%w; it %s", err, how)
+	err := r.session.RequireVersion()
+	if err == nil && r.o.LazyPages {
+		err = r.session.RequireFeature(criu.LazyPages)
 	}
-	if err == nil && r.pid == 0 {
+	if err == nil {
+		_, err = r.session.Do(criu.Restore, r.opts, r.notice)
+	}
+	r.session.Close()
+	switch how := r.stub.Outcome(); {
+	case how != stub.Exited && err != nil:
+		err = fmt.Errorf("%w; criu %s", err, how)
+	case how != stub.Exited:
+		err = errors.New("criu " + how)
+	case err == nil && r.pid == 0:
 		err = errors.New("criu restore: it has not said which process it made")
 	}
 	if err != nil {

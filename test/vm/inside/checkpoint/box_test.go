@@ -200,3 +200,5 @@ func (b *box) ends() {
 	b.h.WaitFor(b.id, "stopped")
 	b.h.Must("delete", b.id)
 }
+
+func itoa(n int) string { return strconv.Itoa(n) }
