@@ -23,11 +23,11 @@ func checkpointCommand() command {
 func checkpointFlags(fs *flagSet, o *options) {
 	c := &o.checkpoint
 	imageFlags(fs, &c.ImageOptions)
-	fs.stringVar(&c.ParentPath, "parent-path", "", "", "build on the images of an earlier pre-dump in `DIR`, relative to those to be made")
+	fs.stringVar(&c.ParentPath, "parent-path", "", "", "earlier pre-dump, a `DIR` relative to the files")
 	fs.boolVar(&c.LeaveRunning, "leave-running", "", "let the container go on")
 	fs.boolVar(&c.TCPSkipInFlight, "tcp-skip-in-flight", "", "leave TCP connections out that are being made")
 	fs.boolVar(&c.LinkRemap, "link-remap", "", "give files that are open and deleted a name")
-	fs.intVar(&c.StatusFD, "status-fd", -1, "write a zero byte to descriptor `N` when lazy pages can be fetched")
+	fs.intVar(&c.StatusFD, "status-fd", -1, "tell descriptor `N` when pages can be fetched")
 	fs.stringVar(&c.PageServer, "page-server", "", "", "send memory to the page server at `ADDRESS:PORT`")
 	fs.boolVar(&c.PreDump, "pre-dump", "", "save memory only, and let the container go on")
 }
@@ -35,14 +35,14 @@ func checkpointFlags(fs *flagSet, o *options) {
 // imageFlags are those of checkpoint and restore.
 func imageFlags(fs *flagSet, o *container.ImageOptions) {
 	fs.stringVar(&o.ImagePath, "image-path", "", "", "`DIR` of the files (default: checkpoint)")
-	fs.stringVar(&o.WorkPath, "work-path", "", "", "`DIR` of logs and other files of CRIU's work (default: that of the files)")
+	fs.stringVar(&o.WorkPath, "work-path", "", "", "`DIR` of logs (default: that of the files)")
 	fs.boolVar(&o.TCPEstablished, "tcp-established", "", "allow open TCP connections")
-	fs.boolVar(&o.ExtUnixSockets, "ext-unix-sk", "", "allow Unix sockets that lead out of the container")
-	fs.boolVar(&o.ShellJob, "shell-job", "", "allow a session or terminal from outside of the container")
+	fs.boolVar(&o.ExtUnixSockets, "ext-unix-sk", "", "allow Unix sockets that lead out of it")
+	fs.boolVar(&o.ShellJob, "shell-job", "", "allow a session or terminal from outside")
 	fs.boolVar(&o.FileLocks, "file-locks", "", "allow file locks")
 	fs.boolVar(&o.LazyPages, "lazy-pages", "", "move memory when it is used (userfaultfd)")
-	fs.stringVar(&o.CgroupMode, "manage-cgroups-mode", "", "", "what of cgroups is kept: `soft`, full, strict or ignore")
-	fs.listVar(&o.EmptyNS, "empty-ns", "", "restore a `NAMESPACE` (network) without its content, which is always so")
+	fs.stringVar(&o.CgroupMode, "manage-cgroups-mode", "", "", "`MODE` for cgroups: soft, full, strict, ignore")
+	fs.listVar(&o.EmptyNS, "empty-ns", "", "network: without devices, which is always so")
 	fs.boolVar(&o.AutoDedup, "auto-dedup", "", "keep each page of memory once in a chain of files")
 }
 

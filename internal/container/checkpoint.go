@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net"
 	"path/filepath"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -78,12 +76,11 @@ type directories struct {
 // open opens the directories and tells CRIU's options of them.
 func (o *ImageOptions) open(make bool, opts *criu.Options) (d directories, err error) {
 	if make {
-		d.images, err = criu.MakeDirectory(o.ImagePath)
-	} else {
-		d.images, err = criu.OpenDirectory(o.ImagePath)
-	}
-	if err == nil {
-		err = d.images.CheckParents()
+		if d.images, err = criu.MakeImages(o.ImagePath); err == nil {
+			err = d.images.CheckParents()
+		}
+	} else if d.images, err = criu.OpenImages(o.ImagePath); err == nil {
+		err = d.images.CheckComplete()
 	}
 	if err != nil {
 		d.close()
@@ -92,7 +89,7 @@ func (o *ImageOptions) open(make bool, opts *criu.Options) (d directories, err e
 	d.work = d.images
 	opts.ImagesDir = d.images.FD()
 	if o.WorkPath != "" {
-		if d.work, err = criu.MakeDirectory(o.WorkPath); err != nil {
+		if d.work, err = criu.MakeWork(o.WorkPath); err != nil {
 			d.close()
 			return d, fmt.Errorf("--work-path: %w", err)
 		}
@@ -179,15 +176,9 @@ func (c *checkpointing) options() (*criu.Options, error) {
 		return nil, errors.New("--parent-path must be relative") // runc's phrase
 	}
 	if s := c.o.PageServer; s != "" {
-		address, port, err := net.SplitHostPort(s)
-		if err != nil || address == "" || port == "" {
-			return nil, errors.New("Use --page-server ADDRESS:PORT to specify page server") // runc's phrase
+		if opts.PageServer, opts.PagePort, err = criu.ParseServer(s); err != nil {
+			return nil, err
 		}
-		n, err := strconv.ParseUint(port, 10, 16)
-		if err != nil || n == 0 {
-			return nil, fmt.Errorf("--page-server: Invalid port number %q", port) // runc's phrase
-		}
-		opts.PageServer, opts.PagePort = address, int(n)
 	}
 	if fd := c.o.StatusFD; fd >= 0 {
 		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)

@@ -19,46 +19,57 @@ import (
 type Directory struct {
 	fd   int
 	path string
+	work bool // other things may be in it as well
 }
 
-// OpenDirectory opens a directory in which only the caller can have put
+// OpenImages opens a directory of images, in which only the caller can have put
 // anything: CRIU, which runs with all rights, opens files in it by name, follows
 // symbolic links, and writes to what it finds. The last part of the path is no
 // link; the ones before are the caller's own affair.
-func OpenDirectory(dir string) (*Directory, error) {
-	abs, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, err
-	}
-	return openDirectory(unix.AT_FDCWD, abs, abs, 0)
+func OpenImages(dir string) (*Directory, error) {
+	d := &Directory{path: dir, fd: -1}
+	return d, d.open(unix.AT_FDCWD, dir, 0)
 }
 
-func openDirectory(at int, name, called string, resolve uint64) (*Directory, error) {
+// MakeImages is OpenImages for a directory that may be missing.
+func MakeImages(dir string) (*Directory, error) {
+	d := &Directory{path: dir, fd: -1}
+	return d, d.make()
+}
+
+// MakeWork is MakeImages for a directory in which CRIU works: callers keep other
+// things there as well.
+func MakeWork(dir string) (*Directory, error) {
+	d := &Directory{path: dir, fd: -1, work: true}
+	return d, d.make()
+}
+
+func (d *Directory) make() error {
+	if err := os.MkdirAll(d.path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) { // of a link that leads nowhere
+		return fmt.Errorf("cannot make: %w", err)
+	}
+	return d.open(unix.AT_FDCWD, d.path, 0)
+}
+
+func (d *Directory) open(at int, name string, resolve uint64) error {
+	d.fd = -1
 	how := &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: resolve}
 	fd, err := unix.Openat2(at, name, how)
 	for err == unix.EINTR || err == unix.EAGAIN {
 		fd, err = unix.Openat2(at, name, how)
 	}
 	if err == unix.ELOOP || err == unix.ENOTDIR {
-		return nil, fmt.Errorf("cannot use %q: it is not a directory, or a symbolic link", called)
+		return fmt.Errorf("cannot use %q: it is not a directory, or a symbolic link", d.path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot open %q: %w", called, err)
+		return fmt.Errorf("cannot open %q: %w", d.path, err)
 	}
-	d := &Directory{fd: fd, path: called}
+	d.fd = fd
 	if err := d.check(); err != nil {
 		d.Close()
-		return nil, fmt.Errorf("cannot use %q: %w", called, err)
+		return fmt.Errorf("cannot use %q: %w", d.path, err)
 	}
-	return d, nil
-}
-
-// MakeDirectory is OpenDirectory for one that may be missing.
-func MakeDirectory(dir string) (*Directory, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) { // of a link that leads nowhere
-		return nil, fmt.Errorf("cannot make: %w", err)
-	}
-	return OpenDirectory(dir)
+	return nil
 }
 
 // FD is the descriptor. It stays d's.
@@ -122,8 +133,10 @@ func (d *Directory) checkFile(name string) error {
 		return fmt.Errorf("cannot look at %q: %w", name, err)
 	}
 	switch kind := st.Mode & unix.S_IFMT; {
+	case d.work && !written(name):
+		return nil
 	case kind == unix.S_IFLNK && name == parentLink:
-		return nil // see Parents
+		return nil // see CheckParents
 	case kind == unix.S_IFLNK:
 		return fmt.Errorf("%q in it is a symbolic link", name)
 	case kind == unix.S_IFREG && int(st.Uid) != os.Geteuid():
@@ -141,12 +154,22 @@ func (d *Directory) HasParent() bool {
 	return err != unix.ENOENT
 }
 
+// written reports whether CRIU writes a file of that name where it works.
+func written(name string) bool {
+	return strings.HasSuffix(name, ".log") || strings.HasPrefix(name, "stats-")
+}
+
 // maxParents bounds a chain of images, which may be a ring.
 const maxParents = 1000
 
 // CheckParents follows the links to the images that these build on, each of
 // which must lead to a directory as good as this one.
-func (d *Directory) CheckParents() error {
+func (d *Directory) CheckParents() error { return d.chain(func(*Directory) error { return nil }) }
+
+// CheckComplete is CheckParents for images that are to be restored.
+func (d *Directory) CheckComplete() error { return d.chain((*Directory).checkPages) }
+
+func (d *Directory) chain(check func(*Directory) error) error {
 	at := d
 	defer func() {
 		if at != d {
@@ -154,6 +177,9 @@ func (d *Directory) CheckParents() error {
 		}
 	}()
 	for range maxParents {
+		if err := check(at); err != nil {
+			return err
+		}
 		buf := make([]byte, unix.PathMax)
 		n, err := unix.Readlinkat(at.fd, parentLink, buf)
 		if err == unix.ENOENT || err == unix.EINVAL { // none, or a file of that name
@@ -188,13 +214,14 @@ func (d *Directory) openParent(rel string) (*Directory, error) {
 	if rel == "" || path.IsAbs(rel) {
 		return nil, fmt.Errorf("%q: the parent %q is not a relative path", d.path, rel)
 	}
-	return openDirectory(d.fd, rel, filepath.Join(d.path, rel), unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_MAGICLINKS)
+	p := &Directory{path: filepath.Join(d.path, rel), fd: -1}
+	return p, p.open(d.fd, rel, unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_MAGICLINKS)
 }
 
 // Read reads a small file.
 func (d *Directory) Read(name string) ([]byte, error) {
 	const limit = 64 << 10
-	f, err := d.open(name)
+	f, err := d.file(name)
 	if err != nil {
 		return nil, err
 	}
@@ -209,7 +236,7 @@ func (d *Directory) Read(name string) ([]byte, error) {
 	return data, nil
 }
 
-func (d *Directory) open(name string) (*os.File, error) {
+func (d *Directory) file(name string) (*os.File, error) {
 	fd, err := unix.Openat(d.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open %q: %w", d.path+"/"+name, err)
@@ -255,7 +282,7 @@ func (d *Directory) Explain(err error, log string) error {
 
 // quote gives these lines, without their times.
 func (d *Directory) quote(log string) string {
-	f, err := d.open(log)
+	f, err := d.file(log)
 	if err != nil {
 		return ""
 	}

@@ -1,5 +1,12 @@
 package criu
 
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
 // The messages of CRIU's RPC protocol (its images/rpc.proto), as far as they are
 // used. Numbers are those of that file.
 
@@ -58,6 +65,29 @@ func ParseCgroupMode(s string) (CgroupMode, bool) {
 		return CgroupStrict, true
 	}
 	return 0, false
+}
+
+// ParseServer reads the value of --page-server, ADDRESS:PORT, where an address of
+// IPv6 is in brackets. The texts are runc's.
+func ParseServer(s string) (address string, port int, err error) {
+	i := strings.LastIndexByte(s, ':')
+	if i <= 0 || i == len(s)-1 {
+		return "", 0, errors.New("Use --page-server ADDRESS:PORT to specify page server")
+	}
+	address = s[:i]
+	if inner, ok := strings.CutPrefix(address, "["); ok {
+		address, ok = strings.CutSuffix(inner, "]")
+		if !ok || address == "" {
+			return "", 0, errors.New("Use --page-server ADDRESS:PORT to specify page server")
+		}
+	} else if strings.Contains(address, ":") {
+		return "", 0, errors.New("Use --page-server ADDRESS:PORT to specify page server")
+	}
+	n, err := strconv.ParseUint(s[i+1:], 10, 16)
+	if err != nil || n == 0 {
+		return "", 0, fmt.Errorf("--page-server: Invalid port number %q", s[i+1:])
+	}
+	return address, int(n), nil
 }
 
 // Pair is a key and its value: of ext_mount_map the mount point and the name in

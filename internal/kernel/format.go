@@ -39,7 +39,7 @@ func format(name string) (string, bool) {
 	case "fchownat":
 		return "hpddA", true
 	case "fcntl":
-		return "hgx", true
+		return "hg", true
 	case "fsconfig":
 		return "hcpph", true
 	case "fsmount":

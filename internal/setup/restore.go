@@ -94,7 +94,7 @@ func RestoreOrder() []Step {
 		{"verify mounts", nil, func(e *Env) error { e.verifyNow(); return e.Sync() }},
 		{"external mounts", nil, moveExternals},
 		{"null device", nil, attachNull},
-		{"umask", nil, func(e *Env) error { e.B.Umask(0o022); return nil }},
+		{"umask", nil, restoreUmask},
 	}
 }
 
@@ -386,4 +386,10 @@ func (e *Env) NewNetwork() bool { return e.newNamespace(specs.NetworkNamespace) 
 func (e *Env) RunRuntimeHooks(pid int) error {
 	e.PID, e.K, e.B = kernel.NewHandle(int64(pid), "container"), e.Host, &kernel.Batch{}
 	return runRuntimeHooks(e)
+}
+
+func restoreUmask(e *Env) error {
+	e.B.For("", "cannot set the umask")
+	e.B.Umask(0o022)
+	return nil
 }
