@@ -15,6 +15,7 @@ func list() []tests {
 		{Package: "test/vm/inside/smoke", Seconds: 60},
 		{Package: "test/vm/inside/labels", Seconds: 120},
 		{Package: "test/vm/inside/cgroup", Seconds: 240},
+		{Package: "test/vm/inside/checkpoint", Seconds: 1800},                               // minutes, since CRIU works through every page
 		{Package: "test/agent", Arguments: []string{"-test.run=^TestAgent$"}, Seconds: 120}, // tracing beside AppArmor
 	}
 }
