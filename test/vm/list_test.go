@@ -17,7 +17,8 @@ func list() []tests {
 		{Package: "test/vm/inside/cgroup", Seconds: 600},
 		{Package: "test/vm/inside/exec", Seconds: 60},
 		{Package: "test/engines", Arguments: []string{"-test.run=^(TestDocker|TestPodman)$/^systemd$"}, Seconds: 400},
-		{Package: "test/vm/inside/checkpoint", Seconds: 1800},                               // minutes, since CRIU works through every page
+		{Package: "test/vm/inside/checkpoint", Seconds: 1800}, // minutes, since CRIU works through every page
+		{Package: "test/devices", Arguments: []string{"-test.run=^TestLists$"}, Seconds: 180},
 		{Package: "test/agent", Arguments: []string{"-test.run=^TestAgent$"}, Seconds: 120}, // tracing beside AppArmor
 	}
 }
