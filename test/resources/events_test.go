@@ -48,7 +48,7 @@ func paths(into map[string]string, prefix string, value any) map[string]string {
 // mayMiss tells the keys that are left out for 0, and those that runc has since
 // 1.1.5.
 func mayMiss(path string) bool {
-	return strings.HasPrefix(path, ".memory.cache") || strings.HasPrefix(path, ".cpu.throttling.") || strings.HasPrefix(path, ".blkio.") || strings.Contains(path, ".psi")
+	return strings.HasPrefix(path, ".memory.cache") || strings.HasPrefix(path, ".cpu.throttling.") || strings.HasPrefix(path, ".blkio.") || path == ".memory.usage.max" || strings.Contains(path, ".psi")
 }
 
 // varies tells the values that depend on what the runtime has done in the
