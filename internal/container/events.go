@@ -105,7 +105,7 @@ func openWatched(store *state.Store, id string) (*watched, error) {
 	case err != nil:
 		return nil, err
 	}
-	g, err := cgroup.Load(info.State.CgroupPaths, info.State.Tongs.SystemdCgroup)
+	g, err := cgroup.Load(info.State.CgroupPaths, false) // only its files are read
 	if err != nil {
 		p.Close()
 		return nil, err

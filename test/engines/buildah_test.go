@@ -11,7 +11,7 @@ import (
 // TestBuildah builds images: it runs each command in a container of its own.
 func TestBuildah(t *testing.T) {
 	h := linuxtest.One(t)
-	privateRun(t)
+	privateRun(t, h)
 	dir := directory(t, h, "buildah")
 	p := newPodman(t, h)
 	b := &client{t: t, dir: dir, env: append(p.env, "BUILDAH_RUNTIME="+h.Argv()[0])}

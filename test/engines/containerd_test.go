@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"tongs/internal/linuxtest"
@@ -15,6 +16,7 @@ type containerd struct {
 	client
 	h      *linuxtest.Host
 	socket string
+	binary string // of the runtime
 	rootfs string
 	stop   func()
 }
@@ -24,7 +26,7 @@ type containerd struct {
 func startContainerd(t *testing.T, h *linuxtest.Host, lines string) *containerd {
 	t.Helper()
 	dir := directory(t, h, "containerd")
-	c := &containerd{h: h, socket: dir + "/c.sock", rootfs: h.Bundle() + "/rootfs"}
+	c := &containerd{h: h, socket: dir + "/c.sock", binary: h.Argv()[0], rootfs: h.Bundle() + "/rootfs"}
 	c.client = client{t: t, argv: []string{"ctr", "--address", c.socket}}
 	config, err := os.ReadFile(snippet(t, h, "containerd-v2.toml"))
 	if err == nil {
@@ -56,7 +58,7 @@ const withoutCRI = `disabled_plugins = ["io.containerd.grpc.v1.cri"]`
 // run makes and starts a container whose runtime is tongs.
 func (c *containerd) run(id string, flags []string, args ...string) (string, int) {
 	c.t.Helper()
-	all := append([]string{"run", "--runtime", "io.containerd.runc.v2", "--runc-binary", c.h.Argv()[0]}, flags...)
+	all := append([]string{"run", "--runtime", "io.containerd.runc.v2", "--runc-binary", c.binary}, flags...)
 	all = append(all, "--rootfs", c.rootfs, id)
 	return c.do(append(all, args...)...)
 }
@@ -109,6 +111,19 @@ func TestContainerd(t *testing.T) {
 	}
 	contains(t, "missing program", out, "OCI runtime create failed", "no such file or directory")
 	c.life(h.ID("l"))
+	c.attach(h.ID("t"))
+}
+
+// attach reads what a container says that was started by another client.
+func (c *containerd) attach(id string) {
+	c.ok(c.run(id, []string{"--detach"}, "/bin/sh", "-c", "while ! test -e /tmp/go; do sleep 0.1; done; echo late; sleep 0.2; exit 4"))
+	said := make(chan string)
+	var wg sync.WaitGroup
+	c.h.Go(&wg, func() { said <- c.want(4, "tasks", "attach", id) })
+	c.must("tasks", "exec", "--exec-id", "go", id, "/bin/touch", "/tmp/go")
+	contains(c.t, "attach", <-said, "late")
+	wg.Wait()
+	c.must("containers", "rm", id)
 }
 
 // life leads one container through what a client can do with it.

@@ -161,7 +161,7 @@ func (c *cri) container(name, pod, podFile, script string, more, linux object) s
 // TestCRI is containerd 1.6 with configuration version 2.
 func TestCRI(t *testing.T) {
 	h := linuxtest.One(t)
-	privateRun(t)
+	privateRun(t, h)
 	ownNetwork(t)
 	t.Cleanup(func() { h.RemoveCgroups(h.ID("cri")) })
 	c := startCRI(t, h, "containerd", "containerd-v2.toml", `
@@ -183,7 +183,7 @@ func TestCRI(t *testing.T) {
 // features before it makes pods with user namespaces.
 func TestCRI2(t *testing.T) {
 	h := linuxtest.One(t)
-	privateRun(t)
+	privateRun(t, h)
 	ownNetwork(t)
 	t.Cleanup(func() { h.RemoveCgroups(h.ID("cri")) })
 	bin := directory(t, h, "cri/bin")
@@ -227,7 +227,11 @@ func (c *cri) life() {
 	contains(t, "logs", c.must("logs", id), "started")
 	contains(t, "stats", c.must("stats", "--output", "json", id), "first")
 	c.must("update", "--memory", "67108864", id)
-	contains(t, "update", c.must("exec", "--sync", id, "/bin/cat", "/sys/fs/cgroup/memory/memory.limit_in_bytes"), "67108864")
+	limit := "memory/memory.limit_in_bytes"
+	if c.h.V2 {
+		limit = "memory.max"
+	}
+	contains(t, "update", c.must("exec", "--sync", id, "/bin/cat", "/sys/fs/cgroup/"+limit), "67108864")
 	other := c.container("second", pod, file, "test $(hostname) = life && cat /proc/net/dev; exit 5", nil, object{})
 	if !linuxtest.Until(func() bool { return strings.Contains(c.must("inspect", other), `"exitCode": 5`) }) {
 		t.Errorf("the second container: %s", c.must("inspect", other))

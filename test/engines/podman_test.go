@@ -11,14 +11,21 @@ import (
 )
 
 // podman is the client with directories of its own and an image.
-type podman struct{ client }
+type podman struct {
+	client
+	unlimited bool // its containers have no cgroups
+}
 
 func newPodman(t *testing.T, h *linuxtest.Host) *podman {
 	t.Helper()
-	privateRun(t)
+	privateRun(t, h)
 	dir := directory(t, h, "podman")
-	p := &podman{client{t: t, argv: []string{"podman", "--root", dir + "/root", "--runroot", dir + "/run", "--tmpdir", dir + "/tmp",
-		"--cgroup-manager", "cgroupfs", "--storage-driver", "vfs", "--events-backend", "file"}}}
+	manager := "cgroupfs"
+	if systemd() {
+		manager = "systemd"
+	}
+	p := &podman{client: client{t: t, argv: []string{"podman", "--root", dir + "/root", "--runroot", dir + "/run", "--tmpdir", dir + "/tmp",
+		"--cgroup-manager", manager, "--storage-driver", "vfs", "--events-backend", "file"}}}
 	p.env = []string{"CONTAINERS_CONF=" + containersConf(t, h)}
 	const locks = "/dev/shm/libpod_lock" // which podman makes and leaves
 	_, missing := os.Stat(locks)
@@ -73,12 +80,31 @@ func TestPodman(t *testing.T) {
 	h := linuxtest.One(t)
 	p := newPodman(t, h)
 	contains(t, "runtime", p.must("info", "--format", "{{.Host.OCIRuntime.Name}} {{.Host.OCIRuntime.Version}}"), "tongs tongs version ")
+	h.Sub(t, "run", func(t *testing.T, h *linuxtest.Host) { p.in(t).options(h) })
+	h.Sub(t, "life", func(t *testing.T, _ *linuxtest.Host) { p.in(t).life() })
+	h.Sub(t, "volumes", func(t *testing.T, h *linuxtest.Host) { p.in(t).volumes(h) })
+	h.Sub(t, "cgroups", func(t *testing.T, _ *linuxtest.Host) { p.in(t).cgroups() })
+	h.Sub(t, "secrets", func(t *testing.T, h *linuxtest.Host) { p.in(t).secrets(h) })
+	h.Sub(t, "pods", func(t *testing.T, _ *linuxtest.Host) { p.in(t).pods() })
+	h.Sub(t, "kube play", func(t *testing.T, h *linuxtest.Host) { p.in(t).kubePlay(h) })
+	h.Sub(t, "generate systemd", func(t *testing.T, _ *linuxtest.Host) { p.in(t).generateSystemd() })
+	if systemd() {
+		h.Sub(t, "systemd", func(t *testing.T, _ *linuxtest.Host) { p.in(t).withSystemd() })
+	}
+}
+
+func (p *podman) options(h *linuxtest.Host) {
+	t := p.t
 	p.expect("output", nil, "echo hello; echo there >&2; exit 7", 7, "hello", "there")
 	p.expect("user", []string{"--user", "1000:1001"}, "id -u; id -g", 0, "1000\n1001")
 	p.expect("read-only root, volume, tmpfs", []string{"--read-only", "--volume", "/etc:/mnt:ro", "--tmpfs", "/scratch"},
 		"touch /x; touch /mnt/x; touch /scratch/x && ls /mnt/passwd", 0, "/x: Read-only file system", "/mnt/x: Read-only file system", "/mnt/passwd")
 	p.expect("user namespace", []string{"--uidmap", "0:100000:5000", "--gidmap", "0:100000:5000"}, "cat /proc/self/uid_map", 0, "100000")
-	p.expect("limits", []string{"--memory", "32m", "--pids-limit", "20"}, "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/pids/pids.max", 0, "33554432\n20")
+	limits := "cat memory/memory.limit_in_bytes pids/pids.max"
+	if h.V2 {
+		limits = "cat memory.max pids.max"
+	}
+	p.expect("limits", []string{"--memory", "32m", "--pids-limit", "20"}, "cd /sys/fs/cgroup; "+limits, 0, "33554432\n20")
 	p.expect("seccomp", nil, "grep Seccomp: /proc/self/status", 0, "2")
 	p.expect("init", []string{"--env", "A=b", "--workdir", "/dev", "--hostname", "name"}, "echo $A; pwd; hostname", 0, "b\n/dev\nname")
 	if out, status := p.run([]string{"--rm"}, "/nowhere"); status != 127 {
@@ -87,13 +113,12 @@ func TestPodman(t *testing.T) {
 	if out, status := p.run([]string{"--rm"}, "/etc/passwd"); status != 126 {
 		t.Errorf("a file that is no program: status %d, want 126: %s", status, out)
 	}
-	h.Sub(t, "life", func(t *testing.T, _ *linuxtest.Host) { p.in(t).life() })
-	h.Sub(t, "volumes", func(t *testing.T, h *linuxtest.Host) { p.in(t).volumes(h) })
-	h.Sub(t, "cgroups", func(t *testing.T, _ *linuxtest.Host) { p.in(t).cgroups() })
-	h.Sub(t, "secrets", func(t *testing.T, h *linuxtest.Host) { p.in(t).secrets(h) })
-	h.Sub(t, "pods", func(t *testing.T, _ *linuxtest.Host) { p.in(t).pods() })
-	h.Sub(t, "kube play", func(t *testing.T, h *linuxtest.Host) { p.in(t).kubePlay(h) })
-	h.Sub(t, "generate systemd", func(t *testing.T, _ *linuxtest.Host) { p.in(t).generateSystemd() })
+}
+
+// withSystemd is the same as for Docker.
+func (p *podman) withSystemd() {
+	p.expect("limits, scope", []string{"--memory", "32m", "--pids-limit", "20", "--cgroupns", "host"},
+		"grep -c libpod-.*scope /proc/self/cgroup; cd /sys/fs/cgroup/machine.slice/libpod-*.scope && cat memory.max pids.max", 0, "1\n33554432\n20")
 }
 
 // in is the same client for a subtest.
@@ -125,10 +150,12 @@ func (p *podman) life() {
 	if out := p.must("top", "life"); !strings.Contains(out, "sleep 1000") {
 		t.Errorf("top: %s", out)
 	}
-	p.must("pause", "life")
-	check("pause", "paused")
-	p.must("unpause", "life")
-	check("unpause", "running")
+	if !p.unlimited {
+		p.must("pause", "life")
+		check("pause", "paused")
+		p.must("unpause", "life")
+		check("unpause", "running")
+	}
 	p.must("stop", "--time", "1", "life")
 	check("stop", "exited")
 	p.must("start", "life")
@@ -229,3 +256,39 @@ func (p *podman) generateSystemd() {
 	contains(p.t, "unit", p.must("generate", "systemd", "--name", "--new", "unit"), "ExecStart=", "--name unit", "[Install]")
 	p.must("rm", "unit")
 }
+
+// TestPodmanRootless is podman of an ordinary user, with ids that the machine's
+// administrator has given it. On cgroup v1 its containers have no limits.
+func TestPodmanRootless(t *testing.T) {
+	h := linuxtest.One(t)
+	privateRun(t, h)
+	subordinate(t, h, "nobody:200000:65536\n")
+	dir := directory(t, h, "rootless")
+	tar := archive(t, h, dir)
+	for _, name := range []string{"/home", "/run", "/tmp"} {
+		if err := os.Mkdir(dir+name, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chown(dir+name, nobody, nobody); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := &podman{unlimited: !h.V2, client: client{t: t, dir: dir + "/home", argv: []string{"setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", debian("podman"),
+		"--cgroup-manager", "cgroupfs", "--storage-driver", "vfs", "--events-backend", "file"}}}
+	p.env = []string{"HOME=" + dir + "/home", "XDG_RUNTIME_DIR=" + dir + "/run", "TMPDIR=" + dir + "/tmp", "CONTAINERS_CONF=" + containersConf(t, h)}
+	t.Cleanup(func() {
+		p.must("rm", "--all", "--force", "--time", "0")
+		p.must("system", "migrate") // ends the process that keeps the namespaces
+		os.Remove("/dev/shm/libpod_rootless_lock_65534")
+	})
+	p.must("import", tar, "image")
+	p.expect("ids", nil, "id -u; cat /proc/self/uid_map; touch /x && stat -c %u /x", 0, "0\n         0      65534          1\n         1     200000      65536\n0\n")
+	p.expect("another user", []string{"--user", "1000:1001"}, "id -u; id -g; exit 5", 5, "1000\n1001")
+	p.expect("read-only root, volume, tmpfs", []string{"--read-only", "--volume", dir + "/tmp:/mnt", "--tmpfs", "/scratch"},
+		"touch /x; touch /mnt/x /scratch/x && ls /mnt", 0, "/x: Read-only file system", "x\n")
+	p.expect("keep-id", []string{"--userns", "keep-id"}, "id -u", 0, "65534")
+	p.life()
+}
+
+// nobody is the user of that name, and its group.
+const nobody = 65534

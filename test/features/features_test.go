@@ -182,8 +182,29 @@ func TestDoctor(t *testing.T) {
 		t.Fatal(err)
 	}
 	text, status := asUser(t, h, state)
-	if status != 0 || !strings.Contains(text, "works    user namespaces\n") || !strings.Contains(text, "missing  subordinate ids") {
+	if status != 0 || !strings.Contains(text, "works    user namespaces\n") || !strings.Contains(text, "works    open_tree, mount_setattr\n") || !strings.Contains(text, "missing  subordinate ids") {
 		t.Errorf("a user is told, with status %d: %s", status, text)
+	}
+}
+
+// Root of a user namespace is told what it can do there; root without privileges
+// that it cannot do anything.
+func TestDoctorLimited(t *testing.T) {
+	h := linuxtest.One(t)
+	doctor := func(argv ...string) (string, int) {
+		cmd := exec.Command(argv[0], append(argv[1:], h.Argv("doctor")...)...)
+		out, err := cmd.CombinedOutput()
+		if cmd.ProcessState == nil {
+			t.Fatal(err)
+		}
+		return string(out), cmd.ProcessState.ExitCode()
+	}
+	if text, status := doctor("unshare", "--user", "--map-root-user"); status != 0 || strings.Contains(text, "BROKEN") || !strings.Contains(text, "missing  idmapped mounts") {
+		t.Errorf("root of a user namespace is told, with status %d: %s", status, text)
+	}
+	text, status := doctor("setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin")
+	if status != 1 || !strings.Contains(text, "BROKEN   open_tree, mount_setattr: ") || !strings.Contains(text, "remedy: give tongs CAP_SYS_ADMIN") {
+		t.Errorf("root without privileges is told, with status %d: %s", status, text)
 	}
 }
 

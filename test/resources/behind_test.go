@@ -13,24 +13,11 @@ import (
 	"tongs/internal/linuxtest"
 )
 
-// cgroupDirs are the directories that a process is in, of all hierarchies that
-// runtimes use.
-func cgroupDirs(h *linuxtest.Host, pid int) []string {
-	if h.V2 {
-		return []string{h.CgroupDir(pid, "")}
-	}
-	var dirs []string
-	for _, c := range []string{"cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "name=systemd", ""} {
-		dirs = append(dirs, strings.Replace(h.CgroupDir(pid, c), "/name=", "/", 1))
-	}
-	return dirs
-}
-
 // moveAway puts a process into other cgroups, which are made beside its own. On
 // v1 its cpuset is the parent's, since a new one is empty.
 func moveAway(t *testing.T, h *linuxtest.Host, pid int) (old []string, end func()) {
 	t.Helper()
-	old = cgroupDirs(h, pid)
+	old = cgroupDirs(t, h, pid)
 	var made []string
 	for _, dir := range old {
 		other := filepath.Dir(dir)
@@ -125,7 +112,7 @@ func TestDeleteWithChildren(t *testing.T) {
 		// Without a PID namespace, whose end would end all.
 		h.Must("run", "--detach", "--bundle", h.Bundle(forever(), linuxtest.WithoutNamespace(specs.PIDNamespace)), id)
 		st, _ := h.State(id)
-		dirs := cgroupDirs(h, st.PID)
+		dirs := cgroupDirs(t, h, st.PID)
 		file := filepath.Join(h.Dir, "pid")
 		for i := range 3 {
 			h.Must("exec", "--detach", "--pid-file", file, id, "sleep", "1000")
@@ -163,8 +150,8 @@ func TestDeleteWithChildren(t *testing.T) {
 	})
 }
 
-// A program that forks without end, within its limit, is gone with one command
-// and soon; the limit of five seconds is the runtime's own.
+// A program that forks without end, within its limit, can be paused, and is gone
+// with one command and soon; the limit of five seconds is the runtime's own.
 func TestDeleteForkBomb(t *testing.T) {
 	h := linuxtest.One(t) // this kernel's v2 tree has no limit of pids
 	limit := int64(150)
@@ -181,10 +168,54 @@ func TestDeleteForkBomb(t *testing.T) {
 			if !linuxtest.Until(full) {
 				t.Error("the bomb does not fill its limit")
 			}
+			h.Must("pause", id) // which holds while all of them fork
+			same(t, "status", h.WaitFor(id, "paused").PID, st.PID)
+			h.Must("resume", id)
+			h.WaitFor(id, "running")
+			h.Must("pause", id)
 			begin := time.Now()
 			h.Must("delete", "--force", id)
 			t.Logf("deleted after %v", time.Since(begin))
 			h.CheckCleanButKeys()
 		})
 	}
+}
+
+// The cgroup of a container that has stopped can be another one's by now, whose
+// processes are not touched when the first is deleted.
+func TestDeleteSparesTheNext(t *testing.T) {
+	linuxtest.Each(t, func(t *testing.T, h *linuxtest.Host) {
+		bundle := h.Bundle(forever(), func(s *specs.Spec) { s.Linux.CgroupsPath = "/" + h.ID("group") })
+		first, next := h.ID("first"), h.ID("next")
+		h.Must("run", "--detach", "--bundle", bundle, first)
+		h.Must("kill", first, "KILL")
+		h.WaitFor(first, "stopped")
+		h.Must("run", "--detach", "--bundle", bundle, next)
+		if r := h.Run("delete", first); r.Status != 1 || !strings.Contains(r.Stderr, "cannot remove cgroup") {
+			t.Errorf("status %d, stderr %s", r.Status, r.Stderr)
+		}
+		same(t, "status of the next", h.WaitFor(next, "running").Status, "running")
+		h.Must("delete", "--force", next)
+		h.Must("delete", first)
+	})
+}
+
+// A further process that waits in a paused container, outside of its PID
+// namespace yet, does not hold up the end.
+func TestDeleteWithFrozenExec(t *testing.T) {
+	linuxtest.Each(t, func(t *testing.T, h *linuxtest.Host) {
+		id := h.ID("a")
+		h.Must("run", "--detach", "--bundle", h.Bundle(forever()), id)
+		st, _ := h.State(id)
+		h.Must("pause", id)
+		exec := h.Start(linuxtest.Command{Args: []string{"exec", "--ignore-paused", id, "true"}})
+		if !linuxtest.Until(func() bool {
+			data, err := os.ReadFile(filepath.Join(h.CgroupDir(st.PID, "freezer"), "cgroup.procs"))
+			return err == nil && strings.Count(string(data), "\n") == 2
+		}) {
+			t.Error("the exec does not come into the cgroup")
+		}
+		h.Must("delete", "--force", id)
+		same(t, "status of exec", exec.Wait().Status, 255)
+	})
 }

@@ -81,7 +81,7 @@ func owners(t *testing.T, h *linuxtest.Host, bundle string) map[string]uint32 {
 	id := h.ID("a")
 	h.Must("create", "--bundle", bundle, id)
 	st, _ := h.State(id)
-	dir := cgroupDirs(h, st.PID)[0]
+	dir := cgroupDirs(t, h, st.PID)[0]
 	list := map[string]uint32{}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
