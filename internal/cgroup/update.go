@@ -27,11 +27,9 @@ func (g *Group) update(r *cgroups.Resources) error {
 	if len(g.hierarchies) == 0 {
 		return errors.New("cannot set limits: the container has no cgroup")
 	}
-	for _, h := range g.hierarchies {
-		var st unix.Stat_t
-		if err := unix.Stat(h.Dir, &st); err != nil {
-			return fmt.Errorf("cannot set limits: stat %q: %w", h.Dir, err)
-		}
+	var st unix.Stat_t
+	if err := unix.Stat(g.procsDir(), &st); err != nil {
+		return fmt.Errorf("cannot set limits: stat %q: %w", g.procsDir(), err)
 	}
 	if err := g.completeQuota(r); err != nil {
 		return err

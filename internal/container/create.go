@@ -78,7 +78,7 @@ func Create(store *state.Store, o CreateOptions) (*Init, error) {
 			c.undo[i]()
 		}
 		if c.st != nil && c.b.Spec.Hooks != nil {
-			runPoststop(c.st, c.b.Spec.Hooks.Poststop, c.o.Warn)
+			runPoststop(c.st, c.b.Spec.Hooks.Poststop, c.o.Warn, c.leave)
 		}
 		return nil, err
 	}
@@ -284,7 +284,7 @@ func (c *creation) makeFIFO() error {
 // finish makes the container known: the state, the pid file, the terminal.
 // From the moment that the process is parked it needs tongs no more.
 func (c *creation) finish() error {
-	c.init = &Init{Dir: c.dir, PID: c.stub.PID, PidFD: c.stub.PidFD, st: c.st, group: c.group, stub: c.stub, env: c.env, agent: c.agent}
+	c.init = &Init{Dir: c.dir, PID: c.stub.PID, PidFD: c.stub.PidFD, st: c.st, group: c.group, stub: c.stub, env: c.env, agent: c.agent, leave: c.leave}
 	if c.hooksDuringCreate() {
 		c.setPhase()
 		if err := c.dir.Write(c.st); err != nil {

@@ -65,7 +65,7 @@ func deleteDir(d *state.Dir, force bool, warn func(string)) error {
 	if err := destroy(d, st); err != nil {
 		return err
 	}
-	runPoststop(st, spec.Hooks.Poststop, warn)
+	runPoststop(st, spec.Hooks.Poststop, warn, nil)
 	return nil
 }
 

@@ -32,6 +32,7 @@ type Init struct {
 	stub  *stub.Stub
 	env   *setup.Env
 	agent *agent
+	leave func() // see runHook
 	tail  *kernel.Batch
 }
 
@@ -59,7 +60,7 @@ func (i *Init) Start() error {
 	if err != nil {
 		return died(i.group, err)
 	}
-	return runPoststart(i.st, h.Poststart)
+	return runPoststart(i.st, h.Poststart, i.leave)
 }
 
 // tellOutOfMemory warns of a container that has ended with nothing else to say

@@ -69,7 +69,7 @@ func deleteOwn(init *Init, ended bool, warn func(string)) {
 		err = destroyOwn(init, ended)
 		init.Dir.Unlock()
 		if hooks := init.env.Spec.Hooks; err == nil && hooks != nil {
-			runPoststop(init.st, hooks.Poststop, warn)
+			runPoststop(init.st, hooks.Poststop, warn, init.leave)
 		}
 	}
 	if err != nil && !errors.Is(err, state.ErrNotExist) { // somebody else deleted it

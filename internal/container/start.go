@@ -87,7 +87,7 @@ func startHooked(d *state.Dir, st *state.State, p *state.Process, warn func(stri
 			return err
 		}
 	}
-	if err = runPoststart(st, spec.Hooks.Poststart); err != nil {
+	if err = runPoststart(st, spec.Hooks.Poststart, nil); err != nil {
 		killFailed(st, warn)
 	}
 	return err

@@ -150,8 +150,8 @@ func TestDeleteWithChildren(t *testing.T) {
 	})
 }
 
-// A program that forks without end, within its limit, is gone with one command
-// and soon; the limit of five seconds is the runtime's own.
+// A program that forks without end, within its limit, can be paused, and is gone
+// with one command and soon; the limit of five seconds is the runtime's own.
 func TestDeleteForkBomb(t *testing.T) {
 	h := linuxtest.One(t) // this kernel's v2 tree has no limit of pids
 	limit := int64(150)
@@ -168,6 +168,11 @@ func TestDeleteForkBomb(t *testing.T) {
 			if !linuxtest.Until(full) {
 				t.Error("the bomb does not fill its limit")
 			}
+			h.Must("pause", id) // which holds while all of them fork
+			same(t, "status", h.WaitFor(id, "paused").PID, st.PID)
+			h.Must("resume", id)
+			h.WaitFor(id, "running")
+			h.Must("pause", id)
 			begin := time.Now()
 			h.Must("delete", "--force", id)
 			t.Logf("deleted after %v", time.Since(begin))
@@ -192,5 +197,25 @@ func TestDeleteSparesTheNext(t *testing.T) {
 		same(t, "status of the next", h.WaitFor(next, "running").Status, "running")
 		h.Must("delete", "--force", next)
 		h.Must("delete", first)
+	})
+}
+
+// A further process that waits in a paused container, outside of its PID
+// namespace yet, does not hold up the end.
+func TestDeleteWithFrozenExec(t *testing.T) {
+	linuxtest.Each(t, func(t *testing.T, h *linuxtest.Host) {
+		id := h.ID("a")
+		h.Must("run", "--detach", "--bundle", h.Bundle(forever()), id)
+		st, _ := h.State(id)
+		h.Must("pause", id)
+		exec := h.Start(linuxtest.Command{Args: []string{"exec", "--ignore-paused", id, "true"}})
+		if !linuxtest.Until(func() bool {
+			data, err := os.ReadFile(filepath.Join(h.CgroupDir(st.PID, "freezer"), "cgroup.procs"))
+			return err == nil && strings.Count(string(data), "\n") == 2
+		}) {
+			t.Error("the exec does not come into the cgroup")
+		}
+		h.Must("delete", "--force", id)
+		same(t, "status of exec", exec.Wait().Status, 255)
 	})
 }

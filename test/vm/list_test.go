@@ -15,8 +15,8 @@ func list() []tests {
 		{Package: "test/vm/inside/smoke", Seconds: 60},
 		{Package: "test/vm/inside/labels", Seconds: 120},
 		{Package: "test/vm/inside/cgroup", Seconds: 240},
-		{Package: "test/engines", Arguments: []string{"-test.run=^(TestDocker|TestPodman)$/^systemd$"}, Seconds: 400},
 		{Package: "test/vm/inside/exec", Seconds: 60},
+		{Package: "test/engines", Arguments: []string{"-test.run=^(TestDocker|TestPodman)$/^systemd$"}, Seconds: 400},
 		{Package: "test/agent", Arguments: []string{"-test.run=^TestAgent$"}, Seconds: 120}, // tracing beside AppArmor
 	}
 }
