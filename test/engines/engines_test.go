@@ -121,7 +121,13 @@ func daemon(t *testing.T, ready func() bool, dir string, argv ...string) (stop f
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("cannot start %s: %v", argv[0], err)
 	}
-	if !linuxtest.Until(ready) {
+	up := false
+	for range 6 { // in a virtual machine it may take long
+		if up = linuxtest.Until(ready); up {
+			break
+		}
+	}
+	if !up {
 		text, _ := os.ReadFile(log.Name()) // for the message
 		t.Errorf("%s is not ready: %s", argv[0], text)
 	}

@@ -79,6 +79,16 @@ func TestFeaturesOfRunc(t *testing.T) {
 	compare("actions", tongs.Linux.Seccomp.Actions, runc.Linux.Seccomp.Actions)
 	compare("operators", tongs.Linux.Seccomp.Operators, runc.Linux.Seccomp.Operators)
 	compare("archs", tongs.Linux.Seccomp.Archs, runc.Linux.Seccomp.Archs)
+	for what, both := range map[string][2]*bool{
+		"cgroup.v1": {tongs.Linux.Cgroup.V1, runc.Linux.Cgroup.V1}, "cgroup.v2": {tongs.Linux.Cgroup.V2, runc.Linux.Cgroup.V2},
+		"cgroup.systemd": {tongs.Linux.Cgroup.Systemd, runc.Linux.Cgroup.Systemd}, "cgroup.systemdUser": {tongs.Linux.Cgroup.SystemdUser, runc.Linux.Cgroup.SystemdUser},
+		"seccomp": {tongs.Linux.Seccomp.Enabled, runc.Linux.Seccomp.Enabled}, "apparmor": {tongs.Linux.Apparmor.Enabled, runc.Linux.Apparmor.Enabled},
+		"selinux": {tongs.Linux.Selinux.Enabled, runc.Linux.Selinux.Enabled},
+	} {
+		if both[0] == nil || both[1] == nil || *both[1] && !*both[0] {
+			t.Errorf("%s: runc has it", what)
+		}
+	}
 	if len(tongs.Probe) > 0 {
 		t.Error("the machine was asked without --probe")
 	}
