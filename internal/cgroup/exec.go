@@ -63,14 +63,20 @@ func (g *Group) Sub(subs []Sub) (*Group, error) {
 	return at, nil
 }
 
-// Current returns the group where a process of the container is, which must be
-// the container's or below it.
-func (g *Group) Current(pid int) (*Group, error) {
+// Of returns the cgroups of a process as /proc has them, by controller; "" is
+// cgroup v2.
+func Of(pid int) (map[string]string, error) {
 	text, err := readFile("/proc/"+strconv.Itoa(pid), "cgroup")
 	if err != nil {
 		return nil, fmt.Errorf("cannot find the cgroup of process %d: %w", pid, err)
 	}
-	in, err := parseOwnCgroups(text)
+	return parseOwnCgroups(text)
+}
+
+// Current returns the group where a process of the container is, which must be
+// the container's or below it.
+func (g *Group) Current(pid int) (*Group, error) {
+	in, err := Of(pid)
 	if err != nil {
 		return nil, err
 	}

@@ -150,15 +150,20 @@ func (g *Group) startUnit(pid int) error {
 	return err
 }
 
-// updateUnit tells systemd of other limits.
+// updateUnit sets other limits, and tells systemd of what the kernel has accepted.
 func (g *Group) updateUnit(r *cgroups.Resources) error {
-	return g.systemd.ask(fmt.Sprintf("cannot change systemd unit %q", g.systemd.name), func(b *bus) error {
-		limits, err := g.properties(b, r)
-		if err != nil || len(limits) == 0 {
+	var errSet error
+	err := g.systemd.ask(fmt.Sprintf("cannot change systemd unit %q", g.systemd.name), func(b *bus) error {
+		limits, err := g.properties(b, r) // may round what is set
+		if err != nil {
 			return err
+		}
+		if errSet = g.set(r); errSet != nil || len(limits) == 0 {
+			return nil
 		}
 		return b.call("SetUnitProperties", nil, g.systemd.name, true, limits)
 	})
+	return errors.Join(err, errSet)
 }
 
 // stop ends the unit. That of a unit which has ended by itself is not an error.

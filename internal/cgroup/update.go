@@ -38,8 +38,7 @@ func (g *Group) update(r *cgroups.Resources) error {
 	var err error
 	if g.systemd != nil {
 		err = g.updateUnit(r)
-	}
-	if err == nil {
+	} else {
 		err = g.set(r)
 	}
 	if err != nil {

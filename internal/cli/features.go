@@ -35,7 +35,8 @@ type allFeatures struct {
 
 func runFeatures(a *app, o *options, paths []string) (int, error) {
 	f := allFeatures{Features: setup.Features()}
-	f.Annotations = map[string]string{"tongs.version": a.version, "tongs.commit": a.commit}
+	f.Annotations = map[string]string{"tongs.version": a.version, "tongs.commit": a.commit,
+		"org.opencontainers.runc.checkpoint.enabled": "true"} // where callers look for it
 	sec := f.Linux.Seccomp
 	sec.SupportedFlags = slices.DeleteFunc(probe.SeccompFlags(), func(name string) bool { return !slices.Contains(sec.KnownFlags, name) })
 	if o.probe {

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tongs/internal/container"
 	"tongs/internal/state"
 )
 
@@ -44,7 +45,8 @@ type command struct {
 func commands() []command {
 	return []command{
 		createCommand(), runCommand(), startCommand(), execCommand(), stateCommand(), killCommand(),
-		deleteCommand(), listCommand(), psCommand(), pauseCommand(), resumeCommand(), updateCommand(), eventsCommand(), featuresCommand(), doctorCommand(), specCommand(),
+		deleteCommand(), listCommand(), psCommand(), pauseCommand(), resumeCommand(), updateCommand(), eventsCommand(),
+		checkpointCommand(), restoreCommand(), featuresCommand(), doctorCommand(), specCommand(),
 	}
 }
 
@@ -56,12 +58,14 @@ type options struct {
 	preserveFDs                                 int
 	detach, keep, noSubreaper                   bool // run
 
-	exec   execOptions
-	update updateOptions
-	all    bool   // kill
-	force  bool   // delete
-	format string // list
-	quiet  bool   // list
+	exec       execOptions
+	update     updateOptions
+	checkpoint container.CheckpointOptions
+	restore    container.RestoreOptions
+	all        bool   // kill
+	force      bool   // delete
+	format     string // list
+	quiet      bool   // list
 
 	interval time.Duration // events
 	stats    bool          // events

@@ -66,12 +66,22 @@ func Create(store *state.Store, o CreateOptions) (*Init, error) {
 	calmMonitor()
 	c := &creation{o: o, fifo: -1, leave: stay()}
 	defer c.leave()
-	if err := state.ValidID(o.ID); err != nil {
+	if err := c.attempt(func() error { return c.create(store) }); err != nil {
 		return nil, err
+	}
+	c.dir.Unlock()
+	return c.init, nil
+}
+
+// attempt prepares and makes the container, and undoes what was done if that
+// fails.
+func (c *creation) attempt(create func() error) error {
+	if err := state.ValidID(c.o.ID); err != nil {
+		return err
 	}
 	err := c.prepare()
 	if err == nil {
-		err = c.create(store)
+		err = create()
 	}
 	if err != nil {
 		for i := len(c.undo) - 1; i >= 0; i-- {
@@ -80,10 +90,8 @@ func Create(store *state.Store, o CreateOptions) (*Init, error) {
 		if c.st != nil && c.b.Spec.Hooks != nil {
 			runPoststop(c.st, c.b.Spec.Hooks.Poststop, c.o.Warn, c.leave)
 		}
-		return nil, err
 	}
-	c.dir.Unlock()
-	return c.init, nil
+	return err
 }
 
 // prepare does everything that leaves no trace: it reads, checks and opens.
@@ -153,7 +161,9 @@ func hierarchies(g *cgroup.Group) []setup.V1Hierarchy {
 	return list
 }
 
-func (c *creation) create(store *state.Store) (err error) {
+// own makes what is the container's before it has a process: its state and its
+// cgroup, in this order.
+func (c *creation) own(store *state.Store) (err error) {
 	if c.dir, err = store.Create(c.o.ID); err != nil {
 		return err
 	}
@@ -176,7 +186,6 @@ func (c *creation) create(store *state.Store) (err error) {
 		}
 		c.group.Remove()
 	})
-	defer c.group.Close()
 	c.env.CgroupsV1, c.env.NoCgroup = hierarchies(c.group), len(c.group.Hierarchies()) == 0
 	if c.rdt != nil {
 		if err := c.rdt.Create(); err != nil {
@@ -184,6 +193,14 @@ func (c *creation) create(store *state.Store) (err error) {
 		}
 		c.onFailure(func() { c.rdt.Undo() })
 	}
+	return nil
+}
+
+func (c *creation) create(store *state.Store) error {
+	if err := c.own(store); err != nil {
+		return err
+	}
+	defer c.group.Close()
 	if err := c.announce(); err != nil {
 		return err
 	}
@@ -292,7 +309,7 @@ func (c *creation) finish() error {
 		}
 	}
 	var err error
-	if c.init.Console, err = c.handover().give(c.stub, c.onFailure); err != nil {
+	if c.init.Console, err = c.handover().give(c.stub.PID, c.stub.PidFD, take(c.stub), c.onFailure); err != nil {
 		return err
 	}
 	if err := c.agent.show(c.stub, c.env); err != nil {

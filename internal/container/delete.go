@@ -58,6 +58,11 @@ func deleteDir(d *state.Dir, force bool, warn func(string)) error {
 			return fmt.Errorf("cannot delete container %s that is not stopped: %s", d.ID(), status)
 		}
 	}
+	return remove(d, st, warn)
+}
+
+// remove destroys a container and runs the hooks that come then.
+func remove(d *state.Dir, st *state.State, warn func(string)) error {
 	spec, err := configOf(d)
 	if err != nil {
 		warn("hooks.poststop: left out: " + err.Error())

@@ -212,18 +212,30 @@ func sameUserNamespace(pid int) (bool, error) {
 	return own.Dev == its.Dev && own.Ino == its.Ino, nil
 }
 
-// openRoot opens the root directory of a container without a mount namespace,
-// and makes sure afterwards that it was the container's process that was asked.
+// openRoot opens the root directory of a container without a mount namespace.
 func (x *execution) openRoot() error {
-	fd, err := unix.Open("/proc/"+strconv.Itoa(x.info.State.PID)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	fd, err := openRootOf(x.process, x.info.State.PID)
+	if errors.Is(err, state.ErrProcessDone) {
+		return errExecStopped
+	}
+	if err == nil {
+		x.env.Joined.Root = kernel.NewHandle(int64(fd), "root")
+	}
+	return err
+}
+
+// openRootOf opens the root directory of a container's first process, and makes
+// sure afterwards that it was this process that was asked.
+func openRootOf(p *state.Process, pid int) (int, error) {
+	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("root.path: cannot open the container's root directory: %w", err)
+		return -1, fmt.Errorf("root.path: cannot open the container's root directory: %w", err)
 	}
-	if ended, err := x.process.Wait(0); err != nil || ended {
-		return errors.Join(err, errExecStopped)
+	if ended, err := p.Wait(0); err != nil || ended {
+		unix.Close(fd)
+		return -1, cmp.Or(err, state.ErrProcessDone)
 	}
-	x.env.Joined.Root = kernel.NewHandle(int64(fd), "root")
-	return nil
+	return fd, nil
 }
 
 func (x *execution) onFailure(f func()) { x.undo = append(x.undo, f) }
@@ -240,7 +252,7 @@ func (x *execution) create() error {
 		return err
 	}
 	var err error
-	if x.console, err = x.handover().give(x.stub, x.onFailure); err != nil {
+	if x.console, err = x.handover().give(x.stub.PID, x.stub.PidFD, take(x.stub), x.onFailure); err != nil {
 		return err
 	}
 	if err := x.agent.show(x.stub, x.env); err != nil {

@@ -50,19 +50,27 @@ func (h *handover) check() error {
 	return nil
 }
 
-// give sends the terminal's master and the pidfd, and writes the pid file. The
-// master is returned if it stays here.
-func (h *handover) give(s *stub.Stub, onFailure func(func())) (master *os.File, err error) {
-	if master, err = h.passConsole(s, onFailure); err != nil {
+// take is the terminal's master that a new process has sent, nil if none.
+func take(s *stub.Stub) *os.File {
+	if fd := s.TakeFD(); fd >= 0 {
+		return os.NewFile(uintptr(fd), "/dev/ptmx")
+	}
+	return nil
+}
+
+// give sends the terminal's master and the pidfd of a process, and writes the pid
+// file. The master is returned if it stays here.
+func (h *handover) give(pid, pidfd int, terminal *os.File, onFailure func(func())) (master *os.File, err error) {
+	if master, err = h.passConsole(terminal, onFailure); err != nil {
 		return nil, err
 	}
 	if h.pidfdSocket != "" {
-		if err := socket.SendFD(h.pidfdSocket, h.pidfdName, s.PidFD); err != nil {
+		if err := socket.SendFD(h.pidfdSocket, h.pidfdName, pidfd); err != nil {
 			return nil, fmt.Errorf("--pidfd-socket: %w", err)
 		}
 	}
 	if h.pidFile != "" {
-		if err := writePidFile(h.pidFile, s.PID); err != nil {
+		if err := writePidFile(h.pidFile, pid); err != nil {
 			return nil, err
 		}
 		onFailure(func() { os.Remove(h.pidFile) })
@@ -70,23 +78,20 @@ func (h *handover) give(s *stub.Stub, onFailure func(func())) (master *os.File, 
 	return master, nil
 }
 
-// passConsole takes the terminal's master and sends it on, or keeps it for
-// the foreground.
-func (h *handover) passConsole(s *stub.Stub, onFailure func(func())) (*os.File, error) {
+// passConsole sends the terminal's master on, or keeps it for the foreground.
+func (h *handover) passConsole(master *os.File, onFailure func(func())) (*os.File, error) {
 	if !h.terminal {
 		return nil, nil
 	}
-	fd := s.TakeFD()
-	if fd < 0 {
+	if master == nil {
 		return nil, errors.New("process.terminal: the terminal was not received")
 	}
-	master := os.NewFile(uintptr(fd), "/dev/ptmx")
 	if h.consoleSocket == "" {
 		onFailure(func() { master.Close() })
 		return master, nil
 	}
 	defer master.Close()
-	if err := socket.SendFD(h.consoleSocket, "/dev/pts/0", fd); err != nil {
+	if err := socket.SendFD(h.consoleSocket, "/dev/pts/0", int(master.Fd())); err != nil {
 		return nil, fmt.Errorf("--console-socket: %w", err)
 	}
 	return nil, nil

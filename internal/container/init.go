@@ -124,12 +124,17 @@ func (i *Init) Close() error {
 // It is written while the process does the rest: if tongs dies before the end,
 // so does the process, and the container counts as stopped.
 func (c *creation) completeState() error {
-	id, err := state.Identify(c.stub.PID)
-	if err != nil {
-		return err
-	}
 	if !c.hooksDuringCreate() {
 		c.setPhase()
+	}
+	return c.identify(c.stub.PID)
+}
+
+// identify writes down which process is the container's first.
+func (c *creation) identify(pid int) error {
+	id, err := state.Identify(pid)
+	if err != nil {
+		return err
 	}
 	c.st.PID, c.st.Start = id.PID, id.Start
 	if c.rdt != nil {
@@ -174,6 +179,24 @@ func namespaceTypes() []specs.LinuxNamespaceType {
 		specs.UTSNamespace, specs.UserNamespace, specs.CgroupNamespace, specs.TimeNamespace}
 }
 
+// streams says what the container's standard streams are, for checkpoints: a pipe
+// is connected anew when it is restored. With a terminal they are the container's
+// own.
+func (c *creation) streams() []string {
+	list := make([]string, state.Descriptors)
+	buf := make([]byte, 64) // "pipe:[…]" is shorter, and nothing else is looked for
+	for i := range list {
+		n, err := unix.Readlink("/proc/self/fd/"+strconv.Itoa(i), buf)
+		switch {
+		case c.b.Spec.Process.Terminal:
+			list[i] = "/dev/null" // as with runc
+		case err == nil && n < len(buf):
+			list[i] = string(buf[:n])
+		}
+	}
+	return list
+}
+
 // newState is the state before anything is made: it says what will be, so that
 // a delete can clean up after a create that was killed.
 func (c *creation) newState() error {
@@ -204,6 +227,7 @@ func (c *creation) newState() error {
 		st.Config.Labels = append(st.Config.Labels, k+"="+v)
 	}
 	slices.Sort(st.Config.Labels)
+	st.ExternalDescriptors = c.streams()
 	st.Config.Labels = append(st.Config.Labels, "bundle="+c.b.Dir)
 	if spec.Linux != nil {
 		st.Config.Cgroups.Path = spec.Linux.CgroupsPath

@@ -28,15 +28,7 @@ func Run(store *state.Store, o CreateOptions, r RunOptions) (int, error) {
 	if o.Detach {
 		return 0, runDetached(store, o)
 	}
-	if !r.NoSubreaper {
-		// PR_SET_CHILD_SUBREAPER (3.4): daemons that a container without a PID
-		// namespace leaves behind become ours to wait for.
-		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-			return 0, fmt.Errorf("cannot become subreaper: %v", err)
-		}
-	}
-	// Before the container exists: a signal that comes early waits in the pipe.
-	sigs, err := signals.Catch()
+	sigs, err := prepareForeground(r.NoSubreaper)
 	if err != nil {
 		return 0, err
 	}
@@ -46,7 +38,7 @@ func Run(store *state.Store, o CreateOptions, r RunOptions) (int, error) {
 	}
 	var code int
 	if err = readyInForeground(init, o.NotifySocket, o.Warn); err == nil {
-		code, err = runForeground(init, sigs, r)
+		code, err = runForeground(init, sigs, r, init.Start)
 		if err == nil && code == 128+int(unix.SIGKILL) {
 			tellOutOfMemory(init.group, o.Warn)
 		}
@@ -58,6 +50,20 @@ func Run(store *state.Store, o CreateOptions, r RunOptions) (int, error) {
 		reapRest() // what the deletion has killed
 	}
 	return code, err
+}
+
+// prepareForeground is what comes before a container for which this process is to
+// wait.
+func prepareForeground(noSubreaper bool) (sigs int, err error) {
+	if !noSubreaper {
+		// PR_SET_CHILD_SUBREAPER (3.4): daemons that a container without a PID
+		// namespace leaves behind become ours to wait for.
+		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+			return -1, fmt.Errorf("cannot become subreaper: %v", err)
+		}
+	}
+	// Before the container exists: a signal that comes early waits in the pipe.
+	return signals.Catch()
 }
 
 // deleteOwn removes the container at the end of run; ended says that its first
@@ -105,7 +111,8 @@ func runDetached(store *state.Store, o CreateOptions) error {
 	return nil
 }
 
-func runForeground(init *Init, sigs int, r RunOptions) (int, error) {
+// runForeground waits for the end of a container that start starts.
+func runForeground(init *Init, sigs int, r RunOptions, start func() error) (int, error) {
 	var tty *console.Session
 	if init.Console != nil {
 		var err error
@@ -114,7 +121,7 @@ func runForeground(init *Init, sigs int, r RunOptions) (int, error) {
 		}
 		defer tty.Close()
 	}
-	if err := init.Start(); err != nil {
+	if err := start(); err != nil {
 		return 0, err
 	}
 	w := waiter{pid: init.PID, pidfd: init.PidFD, signals: sigs, others: !r.NoSubreaper, tty: tty}

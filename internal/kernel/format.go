@@ -298,8 +298,11 @@ func fsconfigCommand(n uint64) string {
 }
 
 func fcntlCommand(n uint64) string {
-	if n == unix.F_GETFD {
+	switch n {
+	case unix.F_GETFD:
 		return "F_GETFD"
+	case unix.F_SETFD:
+		return "F_SETFD"
 	}
 	return strconv.FormatUint(n, 10)
 }

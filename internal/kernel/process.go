@@ -265,3 +265,10 @@ func (b *Batch) Setdomainname(name string) *Batch {
 	b.add("setdomainname", unix.SYS_SETDOMAINNAME, b.text(name), num(len(name)))
 	return b
 }
+
+// KeepOpen adds fcntl(2), F_SETFD: the descriptor stays open in the program that
+// is executed.
+func (b *Batch) KeepOpen(h Handle) *Batch {
+	b.add("fcntl", unix.SYS_FCNTL, ref(h), num(unix.F_SETFD), Arg{})
+	return b
+}

@@ -46,6 +46,9 @@ type Env struct {
 
 	Hooks *Hooks // nil if there are none before the program
 
+	// Restore is set for a restore.
+	Restore *Restore
+
 	// Joined is the running container that the process joins, for exec.
 	Joined *Container
 

@@ -39,7 +39,7 @@ func Features() *features.Features {
 			MountExtensions: &features.MountExtensions{IDMap: &features.IDMap{Enabled: &yes}},
 			NetDevices:      &features.NetDevices{Enabled: &yes},
 		},
-		PotentiallyUnsafeConfigAnnotations: []string{"bundle", "org.systemd.property."},
+		PotentiallyUnsafeConfigAnnotations: []string{"bundle", "org.criu.config", "org.systemd.property."},
 	}
 }
 

@@ -275,6 +275,9 @@ func setOptions(e *Env, options string) error {
 			e.NoNewKeyring = true
 		case "exec":
 			e.Joined = &Container{Namespaces: unix.CLONE_NEWNS | unix.CLONE_NEWPID, Keyring: true}
+		case "restore":
+			e.Restore = &Restore{Dir: "/run/tongs",
+				Program: "/usr/sbin/criu", Args: func(n int) []string { return []string{"criu", "swrk", strconv.Itoa(n)} }, Env: []string{"PATH=/usr/sbin"}}
 		case "cgroup-v2":
 			e.CgroupV2 = true
 		case "preserve-fds":
@@ -311,10 +314,48 @@ func (p *plan) exec() error {
 	return p.env.Do(ExecOrder())
 }
 
+// restore goes through the orders as restore does, and shows what CRIU is told.
+func (p *plan) restore() error {
+	p.order = "restore host order"
+	r := p.env.Restore
+	for name, h := range map[string]*kernel.Handle{"criu": &r.Socket, "work": &r.Work, "images": &r.Images} {
+		*h = kernel.NewHandle(p.world.add(file{path: "host:/" + name, mode: unix.S_IFDIR | 0o700}), name)
+	}
+	if err := p.env.Do(RestoreHostOrder()); err != nil {
+		return err
+	}
+	p.order = "restore order"
+	p.env.FirstOwn = 3
+	if err := p.env.Inherited(p.world.inherit(p.env.Inherit())); err != nil {
+		return err
+	}
+	if err := p.env.Do(RestoreOrder()); err != nil {
+		return err
+	}
+	p.order = "restore tail"
+	p.env.B = &kernel.Batch{}
+	if err := p.env.Queue(RestoreTail()); err != nil {
+		return err
+	}
+	if err := p.env.K.Run(p.env.B); err != nil {
+		return err
+	}
+	for _, x := range p.env.Restore.Externals {
+		fmt.Fprintf(&p.text, "# external: %s is %s\n", x.Name, x.Source)
+	}
+	for _, n := range p.env.InheritedNamespaces() {
+		fmt.Fprintf(&p.text, "# namespace: %s %s\n", n.Type, n.Path)
+	}
+	return nil
+}
+
 // run goes through the orders as create does.
 func (p *plan) run() error {
 	if p.env.Joined != nil {
 		return p.exec()
+	}
+	if p.env.Restore != nil {
+		return p.restore()
 	}
 	p.order = "host order"
 	if err := p.env.Do(HostOrder()); err != nil {

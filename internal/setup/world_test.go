@@ -433,7 +433,7 @@ func (w *world) moveMount(c *kernel.Call) {
 		if to = place.path; place.base != w.base(to) {
 			return
 		}
-		if to == "/bundle/rootfs" { // where the container's names begin, once it is the root
+		if to == "/bundle/rootfs" || to == "/run/tongs/root" { // where the container's names begin, once it is the root
 			to = "/"
 		}
 	}
@@ -512,6 +512,9 @@ func (w *world) read(c *kernel.Call) (int64, bool) {
 		return 0, false
 	case f == nil:
 		return -int64(unix.EBADF), true
+	case strings.HasPrefix(f.path, "/proc/self/fd/"):
+		n, _ := strconv.ParseInt(path.Base(f.path), 10, 64)
+		return int64(copy(c.Args[2].Mem.Bytes, w.open[n].path)), true
 	case f.mode&unix.S_IFMT != unix.S_IFLNK:
 		return -int64(unix.EINVAL), true
 	}

@@ -198,6 +198,13 @@ func (s *Stub) Kill() {
 	s.reap()
 }
 
+// Outcome waits for the end of what the stub became, reaps it, and says how it
+// ended. What does not end in time is killed.
+func (s *Stub) Outcome() string { return s.outcome() }
+
+// Exited is the Outcome of what has ended well.
+const Exited = "exited with status 0"
+
 // outcome waits for the end of a stub that has closed its line, reaps it, and
 // says how it ended. Whoever controls a stub can make it close the line and
 // live on: such a stub is killed.

@@ -163,6 +163,14 @@ func TestUnitUpdateAndReload(t *testing.T) {
 			t.Errorf("%s is %q, want %q", p, properties[p], want)
 		}
 	}
+	// What cannot be set changes neither.
+	if r := d.run(h, "update", "--memory", "40000000", "--cpuset-cpus", "77", id); r.Status != 1 || !strings.Contains(r.Stderr, "linux.resources.cpu.cpus") {
+		t.Errorf("update with a wrong processor: status %d, stderr %s", r.Status, r.Stderr)
+	}
+	equal(t, files(t, dir), values, nil)
+	if got := unit(t, "e2e-"+id+".scope"); got["MemoryMax"] != "50331648" || got["AllowedCPUs"] != "" {
+		t.Errorf("MemoryMax is %q, AllowedCPUs %q", got["MemoryMax"], got["AllowedCPUs"])
+	}
 	for _, args := range [][]string{{"daemon-reload"}, {"set-property", "--runtime", "e2e-" + id + ".scope", "IOWeight=77"}, {"daemon-reexec"}} {
 		if out, err := exec.Command("systemctl", args...).CombinedOutput(); err != nil {
 			t.Fatalf("systemctl %s: %v\n%s", args, err, out)

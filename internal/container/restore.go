@@ -1,0 +1,373 @@
+package container
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"tongs/internal/cgroup"
+	"tongs/internal/criu"
+	"tongs/internal/kernel"
+	"tongs/internal/kernel/stub"
+	"tongs/internal/setup"
+	"tongs/internal/state"
+)
+
+// RestoreOptions are what the command line says of a container to be restored.
+// Of those of create, the ones that are about starting a program have no effect.
+type RestoreOptions struct {
+	ImageOptions
+	CreateOptions
+	NoSubreaper bool
+	LSMProfile  string // TYPE:NAME
+	LSMContext  string // of mounts
+}
+
+// restoration is one restore under way: a creation in which CRIU makes the
+// processes.
+type restoration struct {
+	creation
+	o       *RestoreOptions
+	opts    *criu.Options
+	dirs    directories
+	within  []int // directories in CRIU's mount namespace
+	session *criu.Session
+	pid     int      // of the restored process, or 0
+	pidfd   int      // of that process
+	master  *os.File // of the container's terminal
+}
+
+// Restore makes a container of a checkpoint. Unless detached it waits for its
+// end, as Run does, and is the last thing that a process does.
+func Restore(store *state.Store, o RestoreOptions) (int, error) {
+	sigs := -1
+	if !o.Detach {
+		var err error
+		if sigs, err = prepareForeground(o.NoSubreaper); err != nil {
+			return 0, err
+		}
+	}
+	r := &restoration{o: &o, pidfd: -1, creation: creation{o: o.CreateOptions, fifo: -1, leave: func() {}}}
+	if err := r.attempt(func() error { return r.restore(store) }); err != nil {
+		return 0, err
+	}
+	r.dir.Unlock()
+	if o.Detach {
+		return 0, nil
+	}
+	code, err := runForeground(r.init, sigs, RunOptions{NoSubreaper: o.NoSubreaper}, func() error { return nil })
+	deleteOwn(r.init, err == nil, o.Warn)
+	if !o.NoSubreaper {
+		reapRest()
+	}
+	return code, err
+}
+
+func (r *restoration) restore(store *state.Store) (err error) {
+	if r.opts, err = r.options(); err != nil {
+		return err
+	}
+	program, err := criu.Find()
+	if err != nil {
+		return err
+	}
+	if r.dirs, err = r.o.open(false, r.opts); err != nil {
+		return err
+	}
+	defer r.closeDirs()
+	if err := r.describeStreams(); err != nil {
+		return err
+	}
+	if err := r.own(store); err != nil {
+		return err
+	}
+	defer r.group.Close()
+	r.onFailure(func() { _ = r.group.Kill() }) // what CRIU has left
+	if err := r.startCRIU(program); err != nil {
+		return err
+	}
+	defer r.session.Close()
+	if err := r.describe(); err != nil {
+		return err
+	}
+	if err := r.runCRIU(); err != nil {
+		return err
+	}
+	return r.finish()
+}
+
+func (r *restoration) options() (*criu.Options, error) {
+	opts, err := r.o.ImageOptions.options(restoreLog)
+	if err != nil {
+		return nil, err
+	}
+	opts.EvasiveDevices, opts.Sibling = true, true
+	opts.LSMProfile, opts.LSMContext = r.o.LSMProfile, r.o.LSMContext
+	opts.ConfigFile = criuConfig(r.b.Spec.Annotations)
+	return opts, nil
+}
+
+// describeStreams connects the pipes that the standard streams were with what
+// they are now.
+func (r *restoration) describeStreams() error {
+	data, err := r.dirs.images.Read(descriptorsName)
+	if err != nil {
+		return fmt.Errorf("--image-path: %w", err)
+	}
+	list, err := state.DecodeDescriptors(data)
+	if err != nil {
+		return fmt.Errorf("--image-path: %q: %w", r.dirs.images.Path()+"/"+descriptorsName, err)
+	}
+	for i, s := range list {
+		if strings.Contains(s, "pipe:") {
+			r.opts.Inherit = append(r.opts.Inherit, criu.InheritFD{Key: s, FD: i})
+		}
+	}
+	return nil
+}
+
+// startCRIU makes the process that becomes CRIU, in the container's cgroup, with
+// the limits in force, prepares the mounts in it, and executes CRIU.
+func (r *restoration) startCRIU(program string) error {
+	session, theirs, err := criu.NewPair()
+	if err != nil {
+		return err
+	}
+	r.session = session
+	r.env.Restore = &setup.Restore{Dir: hidden(filepath.Dir(r.dir.Path())), Socket: kernel.NewHandle(int64(theirs), "criu"),
+		Work: kernel.NewHandle(int64(r.dirs.work.FD()), "work"), Program: program, Args: criu.Args, Env: os.Environ()}
+	if !r.dirs.images.HasParent() {
+		r.env.Restore.Images = kernel.NewHandle(int64(r.dirs.images.FD()), "images")
+	}
+	if err := r.env.Do(setup.RestoreHostOrder()); err != nil {
+		return err
+	}
+	cgroupFD, err := r.group.FD()
+	if err != nil {
+		return err
+	}
+	r.stub, err = stub.Start(stub.Config{CgroupFD: cgroupFD, Stdio: [3]int{0, 1, 2}, Inherit: r.env.Inherit(), ImageDirs: imageDirs(r.dir)})
+	if err != nil {
+		return err
+	}
+	r.onFailure(func() { r.stub.Kill(); r.stub.Close() })
+	if err := r.group.Join(r.stub.PID); err != nil {
+		return err
+	}
+	r.env.K, r.env.Line, r.env.FirstOwn = r.stub, r.stub.Line(), r.stub.FirstOwn()
+	r.env.PID = kernel.NewHandle(int64(r.stub.PID), "criu")
+	if err := r.env.Inherited(r.stub.Inherited()); err != nil {
+		return err
+	}
+	if err := r.limit(); err != nil {
+		return err
+	}
+	if err := r.env.Do(setup.RestoreOrder()); err != nil {
+		return err
+	}
+	if err := r.openDirs(); err != nil {
+		return err
+	}
+	r.env.B = &kernel.Batch{}
+	if err := r.env.Queue(setup.RestoreTail()); err != nil {
+		return err
+	}
+	return r.stub.Exec(r.env.B)
+}
+
+// hidden is the directory that CRIU's mounts are put over: that of all states,
+// which CRIU has no use for, or the first on its path that others cannot search,
+// since root of a user namespace must get there.
+func hidden(store string) string {
+	for i, c := range store {
+		if c != '/' || i == 0 {
+			continue
+		}
+		if st, err := os.Stat(store[:i]); err != nil || st.Mode()&0o001 == 0 {
+			return store[:i]
+		}
+	}
+	return store
+}
+
+// openDirs opens directories as they are in CRIU's mount namespace: that of its
+// work, where CRIU must be to mount anything there, and images that are shown there.
+func (r *restoration) openDirs() (err error) {
+	root := "/proc/" + strconv.Itoa(r.stub.PID) + "/root"
+	open := func(field, dir string) (int, error) {
+		fd, err := unix.Open(root+dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return -1, fmt.Errorf("%s: cannot open %q: %w", field, root+dir, err)
+		}
+		r.within = append(r.within, fd)
+		return fd, nil
+	}
+	if r.opts.WorkDir, err = open("--work-path", r.env.Restore.WorkDir()); err == nil && r.env.Restore.Shown {
+		r.opts.ImagesDir, err = open("--image-path", r.env.Restore.ImagesDir())
+	}
+	return err
+}
+
+func (r *restoration) closeDirs() {
+	for _, fd := range r.within {
+		unix.Close(fd)
+	}
+	r.dirs.close()
+}
+
+// describe tells CRIU of what was prepared for it.
+func (r *restoration) describe() error {
+	r.opts.Root = r.env.Restore.Root
+	for _, x := range r.env.Restore.Externals {
+		r.opts.Mounts = append(r.opts.Mounts, criu.Pair{Key: x.Name, Value: x.Source})
+	}
+	for _, n := range r.env.InheritedNamespaces() {
+		name, file := namespaceName(n.Type)
+		switch n.Type {
+		case specs.NetworkNamespace, specs.PIDNamespace:
+			r.opts.Inherit = append(r.opts.Inherit, criu.InheritFD{Key: namespaceKey(name), FD: n.FD})
+		case specs.CgroupNamespace:
+			return errors.New("linux.namespaces: criu cannot join a cgroup namespace")
+		default:
+			r.opts.JoinNS = append(r.opts.JoinNS, criu.Pair{Key: file, Value: n.Path})
+		}
+	}
+	roots, err := cgroup.Of(r.stub.PID)
+	if err != nil {
+		return err
+	}
+	for _, controller := range slices.Sorted(maps.Keys(roots)) {
+		r.opts.CgroupRoots = append(r.opts.CgroupRoots, criu.Pair{Key: controller, Value: roots[controller]})
+	}
+	return nil
+}
+
+// runCRIU has CRIU do it, and takes how it ended into the error.
+func (r *restoration) runCRIU() error {
+	err := r.session.RequireVersion()
+	if err == nil && r.o.LazyPages {
+		err = r.session.RequireFeature(criu.LazyPages)
+	}
+	if err == nil {
+		_, err = r.session.Do(criu.Restore, r.opts, r.notice)
+	}
+	r.session.Close()
+	switch how := r.stub.Outcome(); {
+	case how != stub.Exited && err != nil:
+		err = fmt.Errorf("%w; criu %s", err, how)
+	case how != stub.Exited:
+		err = errors.New("criu " + how)
+	case err == nil && r.pid == 0:
+		err = errors.New("criu restore: it has not said which process it made")
+	}
+	if err != nil {
+		return r.dirs.work.Explain(err, restoreLog)
+	}
+	return nil
+}
+
+// notice hears how far CRIU has come.
+func (r *restoration) notice(n criu.Notice) error {
+	switch n.Script {
+	case "orphan-pts-master":
+		return r.takeTerminal(n.FD)
+	case "setup-namespaces": // they are, and empty
+		if n.FD >= 0 {
+			unix.Close(n.FD)
+		}
+		return r.setUpNamespaces(n.PID)
+	case "post-restore": // the processes are, and stopped
+		if n.FD >= 0 {
+			unix.Close(n.FD)
+		}
+		return r.adopt(n.PID)
+	}
+	if n.FD >= 0 {
+		unix.Close(n.FD)
+	}
+	return nil
+}
+
+func (r *restoration) takeTerminal(fd int) error {
+	if fd < 0 {
+		return errors.New("process.terminal: criu has not sent the terminal")
+	}
+	if r.master != nil || !r.b.Spec.Process.Terminal {
+		unix.Close(fd)
+		return errors.New("process.terminal: the checkpoint has a terminal that the configuration does not have")
+	}
+	r.master = os.NewFile(uintptr(fd), "/dev/ptmx")
+	return nil
+}
+
+func (r *restoration) setUpNamespaces(pid int) error {
+	if r.env.NewNetwork() {
+		_, err := r.lend(func(k kernel.Kernel, _ kernel.Handle) (kernel.Handle, error) {
+			return kernel.Handle{}, r.env.RaiseLoopback(k, pid)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return r.env.RunRuntimeHooks(pid)
+}
+
+// adopt makes the restored process that of the container.
+func (r *restoration) adopt(pid int) (err error) {
+	if r.pidfd, err = unix.PidfdOpen(pid, 0); err != nil {
+		return fmt.Errorf("cannot open the restored process %d: pidfd_open: %w", pid, err)
+	}
+	r.pid = pid
+	r.onFailure(r.kill)
+	if err := r.noteTimeNamespace(pid); err != nil {
+		return err
+	}
+	r.setPhase()
+	if err := r.identify(pid); err != nil {
+		return err
+	}
+	return r.dir.Write(r.st)
+}
+
+// noteTimeNamespace adds a time namespace to the state if CRIU has made one, so
+// that clocks go on where they were: exec has to join it.
+func (r *restoration) noteTimeNamespace(pid int) error {
+	var own, its unix.Stat_t
+	if err := unix.Stat("/proc/self/ns/time", &own); err != nil {
+		return fmt.Errorf("cannot look at the time namespace: %w", err)
+	}
+	if err := unix.Stat("/proc/"+strconv.Itoa(pid)+"/ns/time", &its); err != nil {
+		return fmt.Errorf("cannot look at the restored process's time namespace: %w", err)
+	}
+	ns := state.Namespace{Type: "NEWTIME"}
+	has := slices.ContainsFunc(r.st.Config.Namespaces, func(n state.Namespace) bool { return n.Type == ns.Type })
+	if !has && (own.Ino != its.Ino || own.Dev != its.Dev) {
+		r.st.Config.Namespaces = append(r.st.Config.Namespaces, ns)
+	}
+	return nil
+}
+
+// kill ends the restored process, which is a child of ours.
+func (r *restoration) kill() {
+	_ = unix.PidfdSendSignal(r.pidfd, unix.SIGKILL, nil, 0)
+	_, err := unix.Wait4(r.pid, nil, 0, nil)
+	for err == unix.EINTR {
+		_, err = unix.Wait4(r.pid, nil, 0, nil)
+	}
+	unix.Close(r.pidfd)
+}
+
+// finish hands over what the caller waits for.
+func (r *restoration) finish() (err error) {
+	r.init = &Init{Dir: r.dir, PID: r.pid, PidFD: r.pidfd, st: r.st, group: r.group, env: r.env}
+	r.init.Console, err = r.handover().give(r.pid, r.pidfd, r.master, r.onFailure)
+	return err
+}

@@ -1,0 +1,395 @@
+package setup
+
+import (
+	"errors"
+	"slices"
+	"strconv"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"tongs/internal/kernel"
+	"tongs/internal/rootfs"
+)
+
+// Restore is what a restore is prepared with: a process that becomes CRIU, which
+// makes the container's processes. It is in the container's cgroup and in the
+// host's namespaces but for a mount namespace of its own, in which it finds the
+// root and the external mounts, and which ends with it. There the mounts of the
+// configuration are made once as for a new container, so that what they are
+// mounted on exists where it must and as it is made for those.
+type Restore struct {
+	Dir     string        // what the mounts are put over, in this namespace: a directory that CRIU has no use for
+	Socket  kernel.Handle // CRIU's end of the connection
+	Work    kernel.Handle // the directory that it works in; then a copy of its mount
+	Images  kernel.Handle // a directory of images that build on no others; then, if Shown, a copy of its mount
+	Shown   bool          // the images are in this namespace as well
+	Program string
+	Args    func(socket int) []string
+	Env     []string
+
+	// What the steps find.
+	Root      string // path of the root
+	Externals []External
+
+	dir kernel.Handle // the file system on Dir
+}
+
+// InheritedNamespace is a namespace of the configuration's that CRIU has open.
+type InheritedNamespace struct {
+	Type specs.LinuxNamespaceType
+	Path string // as configured
+	FD   int    // CRIU's
+}
+
+// RestoreHostOrder is HostOrder for a restore.
+func RestoreHostOrder() []Step {
+	return []Step{
+		{"mapped owners", nil, refuseMapped},
+		{"host", nil, lookAtHost},
+		{"namespaces to join", nil, openNamespaces},
+		{"trees of the host", nil, openTrees},
+		{"privileges", nil, requireTrees},
+		{"mount label", nil, lookForMountLabel},
+		{"connection", nil, func(e *Env) error { e.keep(&e.Restore.Socket); return nil }},
+		{"working directory", nil, openRestoreWork},
+		{"images", nil, openRestoreImages},
+	}
+}
+
+// requireTrees refuses who may not copy mounts: an ordinary user, for whom CRIU
+// does not work either.
+func requireTrees(e *Env) error {
+	if e.treesInside {
+		return errors.New("a container can be restored by root only")
+	}
+	return nil
+}
+
+// lookForMountLabel is lookForLabels without the process's, which CRIU sets.
+func lookForMountLabel(e *Env) error {
+	if e.Spec.Linux == nil || e.Spec.Linux.MountLabel == "" {
+		return nil
+	}
+	on, err := e.haveSELinux()
+	if on {
+		e.label = e.Spec.Linux.MountLabel
+	}
+	return err
+}
+
+// RestoreOrder runs in the process that becomes CRIU.
+func RestoreOrder() []Step {
+	return []Step{
+		{"many bind sources", nil, receiveSources},
+		{"keyring", nil, joinKeyring}, // the restored processes inherit it
+		{"private mounts", nil, unshareMounts},
+		{"umask 0", nil, clearUmask},
+		{"root", nil, attachRestoreRoot},
+		{"mount points", nil, lookUpMountPoints},
+		{"ask", nil, (*Env).Sync},
+		{"mounts", nil, addMounts},
+		{"devices", nil, restoreDevices},
+		{"terminal's mount point", nil, makeConsolePoint},
+		{"verify mounts", nil, func(e *Env) error { e.verifyNow(); return e.Sync() }},
+		{"external mounts", nil, moveExternals},
+		{"null device", nil, attachNull},
+		{"umask", nil, restoreUmask},
+	}
+}
+
+// RestoreTail replaces the process by CRIU.
+func RestoreTail() []Step {
+	return []Step{
+		{"close descriptors", nil, closeForCRIU},
+		{"execute", nil, executeCRIU},
+	}
+}
+
+// unshareMounts makes the process's own mount namespace. What is mounted on the
+// host still appears in it, nothing of it on the host.
+func unshareMounts(e *Env) error {
+	e.B.For("", "cannot make a mount namespace for criu")
+	e.B.Unshare(unix.CLONE_NEWNS)
+	e.B.MountSetattrRoot(unix.AT_RECURSIVE, kernel.MountAttr{Propagation: unix.MS_SLAVE})
+	return nil
+}
+
+// attachRestoreRoot puts the root tree into a new file system: CRIU wants a mount,
+// on nothing that is covered. Root of a user namespace can reach it.
+func attachRestoreRoot(e *Env) error {
+	r := e.Restore
+	e.Root = &rootfs.Root{K: e.K, Dir: e.root}
+	e.B.For("root.path", "cannot keep the container's mounts from the host")
+	e.B.MountSetattr(e.root, unix.AT_RECURSIVE, kernel.MountAttr{Propagation: unix.MS_SLAVE})
+	e.B.For("", "cannot make a file system for criu's mounts on "+r.Dir)
+	at := e.B.Openat2(kernel.CWD(), r.Dir, unix.O_PATH|unix.O_DIRECTORY, 0, 0)
+	fs := e.B.Fsopen("tmpfs")
+	fs.String("source", "criu")
+	fs.String("mode", "711") // for root of a user namespace
+	fs.Create()
+	r.dir = fs.Mount(unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC, "criu")
+	e.B.Mkdirat(r.dir, "root", 0o755)
+	e.B.MoveMount(r.dir, at).Close(at)
+	r.Root = r.Dir + "/root"
+	e.B.For("root.path", "cannot attach the root file system at "+r.Root)
+	e.moveInto("root", e.root)
+	e.B.For("--work-path", "cannot attach the directory at "+r.WorkDir())
+	e.B.Mkdirat(r.dir, "work", 0o700)
+	e.moveInto("work", r.Work)
+	if r.Shown {
+		e.showImages()
+	}
+	return nil
+}
+
+// WorkDir is where the directory that CRIU works in is found in its mount
+// namespace. CRIU mounts below it, which it could not in the host's.
+func (r *Restore) WorkDir() string { return r.Dir + "/work" }
+
+// ImagesDir is where the images are found if they are Shown.
+func (r *Restore) ImagesDir() string { return r.Dir + "/images" }
+
+// openRestoreImages copies the images' mount if root of the container's user
+// namespace has to get there.
+func openRestoreImages(e *Env) error {
+	r := e.Restore
+	if !r.Images.Valid() || !e.hasNamespace(specs.UserNamespace) {
+		return nil
+	}
+	b := e.onHost()
+	b.For("--image-path", "cannot copy the directory's mount")
+	r.Images = b.OpenTree(r.Images, "", unix.OPEN_TREE_CLONE)
+	b.MountSetattr(r.Images, 0, kernel.MountAttr{Propagation: unix.MS_PRIVATE})
+	e.keep(&r.Images)
+	r.Shown = true
+	return e.Host.Run(b)
+}
+
+// showImages attaches the images so that root of the container's user namespace
+// can read them: CRIU opens some as that, and the directory is the caller's alone.
+// Above it is another, of which the permissions are those of both.
+func (e *Env) showImages() {
+	r := e.Restore
+	e.B.For("--image-path", "cannot attach the directory at "+r.ImagesDir())
+	e.B.Mkdirat(r.dir, "images", 0o700)
+	e.moveInto("images", r.Images)
+	e.B.Mkdirat(r.dir, "top", 0o711)
+	fs := e.B.Fsopen("overlay")
+	fs.String("source", "criu")
+	fs.String("lowerdir", r.Dir+"/top:"+r.ImagesDir())
+	fs.Create()
+	e.moveInto("images", fs.Mount(unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC, "images"))
+}
+
+func openRestoreWork(e *Env) error {
+	r := e.Restore
+	b := e.onHost()
+	b.For("--work-path", "cannot copy the directory's mount")
+	r.Work = b.OpenTree(r.Work, "", unix.OPEN_TREE_CLONE)
+	b.MountSetattr(r.Work, 0, kernel.MountAttr{Propagation: unix.MS_PRIVATE})
+	e.keep(&r.Work)
+	return e.Host.Run(b)
+}
+
+// moveInto attaches a mount at an entry of the restore's directory.
+func (e *Env) moveInto(name string, m kernel.Handle) {
+	at := e.B.Openat2(e.Restore.dir, name, unix.O_PATH|unix.O_NOFOLLOW, 0, kernel.InRootReal)
+	e.B.MoveMount(m, at).Close(at)
+}
+
+// restoreDevices makes the devices that are not in a file system which CRIU
+// restores, and gives it the host's where they are binds.
+func restoreDevices(e *Env) error {
+	if !e.bindsDevices() || e.bindsDev() {
+		if err := makeDevices(e); err != nil {
+			return err
+		}
+		return linkDevices(e)
+	}
+	for i, d := range e.binds {
+		if err := e.Sync(); err != nil {
+			return err
+		}
+		pl, err := e.Root.Make(d.field, d.path, false)
+		if err != nil {
+			return err
+		}
+		e.B.For(d.field, "cannot attach the host's "+d.path)
+		point := readHandle(e.B, pl.H)
+		top := readHandle(e.B, e.Root.Dir)
+		name := "device" + strconv.Itoa(i)
+		e.B.Mknodat(e.Restore.dir, name, unix.S_IFREG|0o600, 0)
+		e.moveInto(name, d.h)
+		e.B.Close(pl.H)
+		if err := e.Sync(); err != nil {
+			return err
+		}
+		p := pathBelow(string(point.Bytes()), string(top.Bytes()))
+		e.Restore.add(External{Point: p, Name: p, Source: e.Restore.Dir + "/" + name})
+	}
+	return linkDevices(e)
+}
+
+func (r *Restore) add(x External) { r.Externals = append(r.Externals, x) }
+
+// makeConsolePoint makes the file that the terminal is mounted on.
+func makeConsolePoint(e *Env) error {
+	if !e.Spec.Process.Terminal {
+		return nil
+	}
+	if err := e.Sync(); err != nil {
+		return err
+	}
+	pl, err := e.Root.Make("process.terminal", "/dev/console", false)
+	if err != nil {
+		return err
+	}
+	e.B.Close(pl.H)
+	return nil
+}
+
+// moveExternals finds out where the bind mounts came to lie and takes them from
+// there to where CRIU gets them, the last one first, since it may lie in another.
+// All other mounts go: CRIU makes them itself.
+func moveExternals(e *Env) error {
+	e.B.For("mounts", "cannot find the mounts")
+	points := make([]*kernel.Buffer, len(e.mounts))
+	top := readHandle(e.B, e.Root.Dir)
+	for i, m := range e.mounts {
+		if m.h.Valid() && m.path != "/" {
+			points[i] = readHandle(e.B, m.h)
+		}
+		if len(e.B.Calls) > maxQueued {
+			if err := e.Sync(); err != nil {
+				return err
+			}
+			e.B.For("mounts", "cannot find the mounts")
+		}
+	}
+	// A mount that is to be moved must not lie in a shared one.
+	e.B.MountSetattr(e.Root.Dir, unix.AT_RECURSIVE, kernel.MountAttr{Propagation: unix.MS_SLAVE})
+	if err := e.Sync(); err != nil {
+		return err
+	}
+	for _, m := range slices.Backward(e.mounts) {
+		point := points[m.index]
+		if point == nil {
+			continue
+		}
+		e.B.For(m.field, "cannot take the mount from "+m.path)
+		if !m.opt.bind {
+			e.B.Umount(handlePath(m.h), unix.MNT_DETACH)
+			continue
+		}
+		name := strconv.Itoa(m.index)
+		if m.file {
+			e.B.Mknodat(e.Restore.dir, name, unix.S_IFREG|0o600, 0)
+		} else {
+			e.B.Mkdirat(e.Restore.dir, name, 0o700)
+		}
+		e.moveInto(name, m.h)
+		if len(e.B.Calls) > maxQueued {
+			if err := e.Sync(); err != nil {
+				return err
+			}
+		}
+		p := pathBelow(string(point.Bytes()), string(top.Bytes()))
+		e.Restore.add(External{Point: p, Name: p, Source: e.Restore.Dir + "/" + name})
+	}
+	e.addExternalCgroups()
+	return e.Sync()
+}
+
+// addExternalCgroups names the hierarchies of a v1 cgroup mount that is made of
+// binds.
+func (e *Env) addExternalCgroups() {
+	for _, m := range e.mounts {
+		if m.fstype == "cgroup" && !e.hasNamespace(specs.CgroupNamespace) {
+			for _, v := range e.CgroupsV1 {
+				p := m.path + "/" + v.Name
+				e.Restore.add(External{Point: p, Name: p, Source: v.Dir})
+			}
+		}
+	}
+}
+
+// attachNull gives CRIU the null device that covers masked files.
+func attachNull(e *Env) error {
+	if !e.null.Valid() {
+		return nil
+	}
+	e.B.For("linux.maskedPaths", "cannot attach the null device")
+	e.B.Mknodat(e.Restore.dir, "null", unix.S_IFREG|0o600, 0)
+	e.moveInto("null", e.null)
+	e.Restore.add(External{Name: maskName, Source: e.Restore.Dir + "/null"})
+	return nil
+}
+
+// closeForCRIU leaves open what CRIU needs: the standard streams, its connection
+// and namespaces.
+func closeForCRIU(e *Env) error {
+	e.B.For("", "cannot close descriptors")
+	e.B.CloseRange(e.FirstOwn, unix.CLOSE_RANGE_CLOEXEC)
+	e.B.KeepOpen(e.Restore.Socket)
+	for _, j := range e.joins {
+		e.B.KeepOpen(j.h)
+	}
+	return nil
+}
+
+func executeCRIU(e *Env) error {
+	r := e.Restore
+	n, _, _ := r.Socket.Number(nil)
+	e.B.For("", "cannot execute "+r.Program)
+	e.B.Execve(r.Program, r.Args(int(n)), r.Env)
+	e.B.Allow()
+	e.B.ExitGroup(127)
+	return nil
+}
+
+// InheritedNamespaces are the namespaces given by path, as CRIU has them open.
+func (e *Env) InheritedNamespaces() []InheritedNamespace {
+	var list []InheritedNamespace
+	if e.Spec.Linux == nil {
+		return nil
+	}
+	for _, n := range e.Spec.Linux.Namespaces {
+		if n.Path == "" {
+			continue
+		}
+		fd, _, _ := e.joins[len(list)].h.Number(nil)
+		list = append(list, InheritedNamespace{Type: n.Type, Path: n.Path, FD: int(fd)})
+	}
+	return list
+}
+
+// RaiseLoopback brings lo up in the network namespace of a process that CRIU is
+// restoring, by a process of ours that joins it: images have no devices, and
+// connections of the container to itself need it.
+func (e *Env) RaiseLoopback(k kernel.Kernel, pid int) error {
+	e.K, e.B = k, &kernel.Batch{}
+	e.B.For("linux.namespaces", "cannot join the container's network namespace")
+	net := e.B.Openat2(kernel.CWD(), processFile(kernel.NewHandle(int64(pid), "container"), "ns/net"), unix.O_RDONLY, 0, 0)
+	e.B.Setns(net, unix.CLONE_NEWNET)
+	if err := raiseLoopback(e); err != nil {
+		return err
+	}
+	return e.Sync()
+}
+
+// NewNetwork reports whether the container has a network namespace of its own.
+func (e *Env) NewNetwork() bool { return e.newNamespace(specs.NetworkNamespace) }
+
+// RunRuntimeHooks executes the hooks of prestart and createRuntime for a process
+// that CRIU is restoring.
+func (e *Env) RunRuntimeHooks(pid int) error {
+	e.PID, e.K, e.B = kernel.NewHandle(int64(pid), "container"), e.Host, &kernel.Batch{}
+	return runRuntimeHooks(e)
+}
+
+func restoreUmask(e *Env) error {
+	e.B.For("", "cannot set the umask")
+	e.B.Umask(0o022)
+	return nil
+}

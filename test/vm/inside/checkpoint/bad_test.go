@@ -1,0 +1,230 @@
+package checkpoint
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"tongs/internal/linuxtest"
+)
+
+// fails runs a command that must fail in these words.
+func (b *box) fails(env []string, want string, args ...string) {
+	b.t.Helper()
+	r := b.h.Exec(linuxtest.Command{Args: args, Env: env})
+	if r.Status != 1 || !strings.Contains(words(r.Stderr), want) {
+		b.t.Errorf("%q: status %d, want %q: %s", args, r.Status, want, r.Stderr)
+	}
+}
+
+// words is a line of a log without what is quoted twice.
+func words(line string) string { return strings.ReplaceAll(line, `\"`, `"`) }
+
+// goesOn checks that nothing has happened to the container.
+func (b *box) goesOn() {
+	b.t.Helper()
+	if st, _ := b.h.State(b.id); st.Status != "running" {
+		b.t.Fatalf("the container is %q", st.Status)
+	}
+	b.passes(b.count())
+}
+
+// nothingLeft checks that there is no container.
+func (b *box) nothingLeft() {
+	b.t.Helper()
+	if st, ok := b.h.State(b.id); ok {
+		b.t.Errorf("the container is there: %+v", st)
+		b.h.Run("delete", "--force", b.id)
+	}
+	b.h.CheckCleanButKeys()
+}
+
+// A CRIU that is missing, too old, or that dies, and leaves what it has frozen.
+func TestBadCRIU(t *testing.T) {
+	h := linuxtest.One(t)
+	b := newBox(t, h)
+	fake := filepath.Join(h.Dir, "fake")
+	if err := os.Mkdir(fake, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := linuxtest.Program(fake+"/criu", "test/vm/inside/checkpoint/criu"); err != nil {
+		t.Fatal(err)
+	}
+	path := "PATH=" + fake + ":" + os.Getenv("PATH")
+	b.run()
+	b.passes(20)
+	b.newImages()
+	save := []string{"checkpoint", "--image-path", b.images, b.id}
+	b.fails([]string{"PATH=/nonexistent"}, "cannot find criu", save...)
+	b.goesOn()
+	b.fails([]string{path, "FAKE_CRIU=old"}, "criu 3.10.0 is too old", save...)
+	b.goesOn()
+	b.fails([]string{path, "FAKE_CRIU=killed", "FAKE_CRIU_FREEZES=" + freezer(t, b)}, "criu was killed by signal 9 (SIGKILL)", save...)
+	b.goesOn()
+	b.fails([]string{path}, "criu version: it ended without an answer", save...)
+	b.goesOn()
+	b.checkpoint()
+	load := []string{"restore", "-d", "-b", b.bundle, "--image-path", b.images, b.id}
+	for env, want := range map[string]string{"PATH=/nonexistent": "cannot find criu", path + " FAKE_CRIU=old": "criu 3.10.0 is too old",
+		path + " FAKE_CRIU=killed": "was killed by signal 9 (SIGKILL)"} {
+		b.fails(strings.Fields(env), want, load...)
+		b.nothingLeft()
+	}
+	b.restore()
+	b.ends()
+}
+
+func freezer(t *testing.T, b *box) string {
+	t.Helper()
+	data, err := os.ReadFile("/proc/" + itoa(b.h.WaitFor(b.id, "running").PID) + "/cgroup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, dir, _ := strings.Cut(strings.TrimSpace(string(data)), "::")
+	return "/sys/fs/cgroup" + dir + "/cgroup.freeze"
+}
+
+// A container that CRIU cannot save goes on.
+func TestHalfWay(t *testing.T) {
+	h := linuxtest.One(t)
+	b := newBox(t, h)
+	out, err := os.Create(filepath.Join(h.Dir, "host-file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	if r := h.Exec(linuxtest.Command{Args: []string{"run", "-d", "-b", b.bundle, b.id}, Out: out}); r.Status != 0 {
+		t.Fatalf("status %d", r.Status)
+	}
+	b.passes(20)
+	b.newImages()
+	b.fails(nil, "/dump.log ends with: Error (", "checkpoint", "--image-path", b.images, b.id)
+	b.goesOn()
+	b.h.Must("pause", b.id)
+	b.fails(nil, "/dump.log ends with: Error (", "checkpoint", "--image-path", b.images, b.id)
+	b.h.WaitFor(b.id, "paused") // as it was
+	b.h.Must("resume", b.id)
+	b.works()
+	b.ends()
+}
+
+// Images that are damaged, incomplete, or not the caller's.
+func TestBadImages(t *testing.T) {
+	h := linuxtest.One(t)
+	b := newBox(t, h)
+	b.run()
+	b.passes(20)
+	b.checkpoint()
+	good := b.images
+	secret := filepath.Join(h.Dir, "secret")
+	write(t, secret, `["pipe:[1]"]`)
+	for _, c := range []struct {
+		name string
+		do   func(dir string) error
+		want string
+	}{
+		{"no inventory", func(d string) error { return os.Remove(d + "/inventory.img") }, "restore.log ends with: "},
+		{"no core", func(d string) error { return os.Remove(d + "/core-1.img") }, "restore.log ends with: "},
+		{"short pages", func(d string) error { return os.Truncate(d+"/pages-1.img", 5000) }, `pages-1.img" is damaged`},
+		{"no mounts", func(d string) error { return truncateAll(d + "/mountpoints-*.img") }, "restore.log ends with: "},
+		{"no descriptors", func(d string) error { return os.Remove(d + "/descriptors.json") }, "descriptors.json"},
+		{"damaged descriptors", func(d string) error { return os.WriteFile(d+"/descriptors.json", []byte(`["a","b"`), 0o600) }, "descriptors.json"},
+		{"a link for the descriptors", func(d string) error { return replace(secret, d+"/descriptors.json") }, `"descriptors.json" in it is a symbolic link`},
+		{"a link for an image", func(d string) error { return replace(secret, d+"/core-1.img") }, `"core-1.img" in it is a symbolic link`},
+		{"a link for the log", func(d string) error { return os.Symlink(secret, d+"/restore.log") }, `"restore.log" in it is a symbolic link`},
+		{"a FIFO", func(d string) error { return syscall.Mkfifo(d+"/x.img", 0o600) }, `"x.img" in it is not a file`},
+		{"another's file", func(d string) error { return os.Chown(d+"/core-1.img", 1000, 1000) }, `"core-1.img" in it belongs to uid 1000`},
+		{"another's directory", func(d string) error { return os.Chown(d, 1000, 1000) }, "it belongs to uid 1000"},
+		{"everybody's directory", func(d string) error { return os.Chmod(d, 0o777) }, "other users can write to it"},
+		{"an absolute parent", func(d string) error { return os.Symlink("/etc", d+"/parent") }, `the parent "/etc" is not a relative path`},
+		{"itself as parent", func(d string) error { return os.Symlink(".", d+"/parent") }, "more than 1000 parents"},
+		{"no parent", func(d string) error { return os.Symlink("../nothing", d+"/parent") }, "cannot open"},
+	} {
+		dir := filepath.Join(h.Dir, "bad")
+		if err := os.CopyFS(dir, os.DirFS(good)); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.do(dir); err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		r := h.Run("restore", "-d", "-b", b.bundle, "--image-path", dir, b.id)
+		if r.Status != 1 || !strings.Contains(words(r.Stderr), c.want) {
+			t.Errorf("%s: status %d, want %q: %s", c.name, r.Status, c.want, r.Stderr)
+		}
+		if _, ok := h.State(b.id); ok {
+			t.Errorf("%s: the container is there", c.name)
+			h.Run("delete", "--force", b.id)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if data, _ := os.ReadFile(secret); string(data) != `["pipe:[1]"]` {
+		t.Errorf("the file that links led to has %q", data)
+	}
+	h.CheckCleanButKeys()
+	b.restore()
+	b.works()
+	// CRIU would write to what a link leads to.
+	dir := filepath.Join(h.Dir, "hostile")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(secret, dir+"/dump.log"); err != nil {
+		t.Fatal(err)
+	}
+	b.fails(nil, `"dump.log" in it is a symbolic link`, "checkpoint", "--image-path", dir, b.id)
+	b.fails(nil, `"dump.log" in it is a symbolic link`, "checkpoint", "--image-path", good, "--work-path", dir, b.id)
+	if err := os.Symlink(good, h.Dir+"/link"); err != nil {
+		t.Fatal(err)
+	}
+	b.fails(nil, "or a symbolic link", "checkpoint", "--image-path", h.Dir+"/link", b.id)
+	b.goesOn()
+	b.ends()
+}
+
+func write(t *testing.T, file, text string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func replace(target, link string) error {
+	if err := os.Remove(link); err != nil {
+		return err
+	}
+	return os.Symlink(target, link)
+}
+
+func truncateAll(pattern string) error {
+	files, err := filepath.Glob(pattern)
+	if err != nil || len(files) == 0 {
+		return os.ErrNotExist
+	}
+	for _, f := range files {
+		if err := os.Truncate(f, 20); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A container without a process of its own program is not saved.
+func TestStates(t *testing.T) {
+	h := linuxtest.One(t)
+	b := newBox(t, h)
+	h.Must("create", "-b", b.bundle, b.id)
+	b.fails(nil, "Container cannot be checkpointed in created state", "checkpoint", "--image-path", h.Dir+"/x", b.id)
+	h.Must("start", b.id)
+	h.Must("kill", b.id, "KILL")
+	h.WaitFor(b.id, "stopped")
+	b.fails(nil, "Container cannot be checkpointed in stopped state", "checkpoint", "--image-path", h.Dir+"/x", b.id)
+	h.Must("delete", b.id)
+	b.fails(nil, "does not exist", "checkpoint", "--image-path", h.Dir+"/x", b.id)
+	if _, err := os.Stat(h.Dir + "/x"); !os.IsNotExist(err) {
+		t.Errorf("images of nothing: %v", err)
+	}
+}
