@@ -259,6 +259,7 @@ func (c *checkpointing) describeMounts() error {
 	defer unix.Close(root)
 	env := &setup.Env{Options: setup.Options{ID: c.st.ID, Bundle: c.st.Tongs.Bundle}, Spec: b.Spec, Host: host.Kernel{}, K: host.Kernel{},
 		B: &kernel.Batch{}, Warn: c.o.Warn, CgroupV2: c.group.Unified(), CgroupsV1: hierarchies(c.group)}
+	env.PID = kernel.NewHandle(int64(c.st.PID), "container")
 	env.Root = &rootfs.Root{K: host.Kernel{}, Dir: kernel.NewHandle(int64(root), "root")}
 	list, err := env.ExternalMounts()
 	if err != nil {

@@ -2,6 +2,7 @@ package setup
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -42,12 +43,16 @@ func (e *Env) ExternalMounts() ([]External, error) {
 		list = append(list, External{Point: point, Name: name})
 		return nil
 	}
+	var trees []string
 	for _, m := range e.plan() {
 		switch {
 		case m.path == "/": // the root itself
 		case m.opt.bind:
 			if err := add(m.field, m.path, ""); err != nil {
 				return nil, err
+			}
+			if m.opt.recursive && len(list) > 0 {
+				trees = append(trees, list[len(list)-1].Point)
 			}
 		case m.fstype == "cgroup" && !e.hasNamespace(specs.CgroupNamespace):
 			for _, v := range e.CgroupsV1 {
@@ -69,7 +74,82 @@ func (e *Env) ExternalMounts() ([]External, error) {
 			return nil, err
 		}
 	}
+	return e.addSubmounts(list, trees)
+}
+
+// addSubmounts adds what came along with recursive binds, at the points trees.
+func (e *Env) addSubmounts(list []External, trees []string) ([]External, error) {
+	if len(trees) == 0 {
+		return list, nil
+	}
+	text, err := readFile(e.Host, processFile(e.PID, "mountinfo"))
+	if err != nil {
+		return nil, err
+	}
+	own, err := e.ownPoints(list)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range parseMounts(text) {
+		if own[m.point] {
+			continue
+		}
+		above := m.point
+		for above != "/" && !own[above] {
+			above, _ = rootfs.Parent(above)
+		}
+		if slices.Contains(trees, above) {
+			list = append(list, External{Point: m.point, Name: m.point})
+		}
+	}
 	return list, nil
+}
+
+// ownPoints are those of the configuration: of all mounts, masks and read-only
+// paths.
+func (e *Env) ownPoints(list []External) (map[string]bool, error) {
+	own := map[string]bool{}
+	for _, x := range list {
+		own[x.Point] = true
+	}
+	var paths []string
+	for _, m := range e.plan() {
+		paths = append(paths, m.path)
+	}
+	if l := e.Spec.Linux; l != nil {
+		paths = append(append(paths, l.MaskedPaths...), l.ReadonlyPaths...)
+	}
+	for _, p := range paths {
+		pl, point, err := e.resolve("mounts", p)
+		if err != nil {
+			return nil, err
+		}
+		if pl != nil {
+			own[point] = true
+		}
+	}
+	return own, nil
+}
+
+// readFile reads a file of a process's that can be long.
+func readFile(k kernel.Kernel, name string) (string, error) {
+	b := &kernel.Batch{}
+	b.For("mounts", "cannot read "+name)
+	h := b.Openat2(kernel.CWD(), name, unix.O_RDONLY, 0, 0)
+	var text strings.Builder
+	for {
+		part := b.Read(h, 64<<10)
+		if err := k.Run(b); err != nil {
+			return "", err
+		}
+		b.Reset()
+		b.For("mounts", "cannot read "+name)
+		if len(part.Bytes()) == 0 {
+			b.Close(h)
+			return text.String(), k.Run(b)
+		}
+		text.Write(part.Bytes())
+	}
 }
 
 // resolve opens a path of the container and says what it is without links; nil if

@@ -58,17 +58,11 @@ func outsideProc(text string, top uint64) []string {
 	parents := map[uint64]uint64{}
 	points := map[uint64]string{}
 	var order []uint64
-	for line := range strings.Lines(text) {
-		left, right, ok := strings.Cut(line, " - ")
-		l, r := strings.Fields(left), strings.Fields(right)
-		if !ok || len(l) < 5 || len(r) < 1 {
-			continue
-		}
-		id, _ := strconv.ParseUint(l[0], 10, 64)
-		parents[id], _ = strconv.ParseUint(l[1], 10, 64)
-		if (r[0] == "proc" || r[0] == "sysfs") && l[3] == "/" {
-			points[id] = unescape(l[4])
-			order = append(order, id)
+	for _, m := range parseMounts(text) {
+		parents[m.id] = m.parent
+		if (m.fstype == "proc" || m.fstype == "sysfs") && m.root == "/" {
+			points[m.id] = m.point
+			order = append(order, m.id)
 		}
 	}
 	var list []string
@@ -80,6 +74,28 @@ func outsideProc(text string, top uint64) []string {
 		if id != top {
 			list = append(list, points[order[i]])
 		}
+	}
+	return list
+}
+
+// mountLine is a line of proc_pid_mountinfo(5).
+type mountLine struct {
+	id, parent          uint64
+	root, point, fstype string
+}
+
+func parseMounts(text string) []mountLine {
+	var list []mountLine
+	for line := range strings.Lines(text) {
+		left, right, ok := strings.Cut(line, " - ")
+		l, r := strings.Fields(left), strings.Fields(right)
+		if !ok || len(l) < 5 || len(r) < 1 {
+			continue
+		}
+		m := mountLine{root: l[3], point: unescape(l[4]), fstype: r[0]}
+		m.id, _ = strconv.ParseUint(l[0], 10, 64)
+		m.parent, _ = strconv.ParseUint(l[1], 10, 64)
+		list = append(list, m)
 	}
 	return list
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -298,7 +299,31 @@ func moveExternals(e *Env) error {
 		e.Restore.add(External{Point: p, Name: p, Source: e.Restore.Dir + "/" + name})
 	}
 	e.addExternalCgroups()
-	return e.Sync()
+	if err := e.Sync(); err != nil {
+		return err
+	}
+	return e.addExternalSubmounts()
+}
+
+// addExternalSubmounts names what came along with recursive binds.
+func (e *Env) addExternalSubmounts() error {
+	if !slices.ContainsFunc(e.mounts, func(m *mount) bool { return m.opt.bind && m.opt.recursive }) {
+		return nil
+	}
+	text, err := readFile(e.K, "/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	r := e.Restore
+	for _, m := range parseMounts(text) {
+		for _, x := range r.Externals {
+			if rest, ok := strings.CutPrefix(m.point, x.Source+"/"); ok && x.Point != "" {
+				r.add(External{Point: x.Point + "/" + rest, Name: x.Point + "/" + rest, Source: m.point})
+				break
+			}
+		}
+	}
+	return nil
 }
 
 // addExternalCgroups names the hierarchies of a v1 cgroup mount that is made of

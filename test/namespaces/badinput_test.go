@@ -3,6 +3,7 @@ package namespaces
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -52,18 +53,18 @@ func TestBadInput(t *testing.T) {
 		edit linuxtest.Edit
 		want []string
 	}{
-		{"another type", join(specs.NetworkNamespace, "/proc/self/ns/uts"), []string{"linux.namespaces[4].path", "not a namespace of type network"}},
-		{"another type by a link", join(specs.IPCNamespace, path("link")), []string{"linux.namespaces[4].path", "not a namespace of type ipc"}},
-		{"no namespace", join(specs.NetworkNamespace, path("file")), []string{"linux.namespaces[4].path", "not a namespace"}},
-		{"directory", join(specs.NetworkNamespace, h.Dir), []string{"linux.namespaces[4].path", "not a namespace"}},
-		{"FIFO", join(specs.NetworkNamespace, path("fifo")), []string{"linux.namespaces[4].path", "not a namespace"}},
-		{"vanished", join(specs.NetworkNamespace, "/proc/4194305/ns/net"), []string{"linux.namespaces[4].path", "ENOENT"}},
-		{"dangling", join(specs.NetworkNamespace, path("dangling")), []string{"linux.namespaces[4].path", "ENOENT"}},
-		{"relative", join(specs.NetworkNamespace, "ns/net"), []string{"linux.namespaces[4].path", "absolute"}},
-		{"own user namespace", join(specs.UserNamespace, "/proc/self/ns/user"), []string{"linux.namespaces[5].path", "EINVAL"}},
+		{"another type", join(specs.NetworkNamespace, "/proc/self/ns/uts"), []string{"linux.namespaces[last].path", "not a namespace of type network"}},
+		{"another type by a link", join(specs.IPCNamespace, path("link")), []string{"linux.namespaces[last].path", "not a namespace of type ipc"}},
+		{"no namespace", join(specs.NetworkNamespace, path("file")), []string{"linux.namespaces[last].path", "not a namespace"}},
+		{"directory", join(specs.NetworkNamespace, h.Dir), []string{"linux.namespaces[last].path", "not a namespace"}},
+		{"FIFO", join(specs.NetworkNamespace, path("fifo")), []string{"linux.namespaces[last].path", "not a namespace"}},
+		{"vanished", join(specs.NetworkNamespace, "/proc/4194305/ns/net"), []string{"linux.namespaces[last].path", "ENOENT"}},
+		{"dangling", join(specs.NetworkNamespace, path("dangling")), []string{"linux.namespaces[last].path", "ENOENT"}},
+		{"relative", join(specs.NetworkNamespace, "ns/net"), []string{"linux.namespaces[last].path", "absolute"}},
+		{"own user namespace", join(specs.UserNamespace, "/proc/self/ns/user"), []string{"linux.namespaces[last].path", "EINVAL"}},
 		{"twice", func(s *specs.Spec) {
 			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.PIDNamespace, Path: ns("pid")})
-		}, []string{"linux.namespaces[5].type", "twice"}},
+		}, []string{"linux.namespaces[last].type", "twice"}},
 		{"other mappings than those of the path", func(s *specs.Spec) {
 			mapped(s)
 			s.Linux.UIDMappings[0].HostID++
@@ -89,7 +90,9 @@ func TestBadInput(t *testing.T) {
 			id := h.ID("a")
 			r := h.Run("run", "--bundle", h.Bundle(c.edit), id)
 			equal(t, "status", r.Status, 1)
+			last := strconv.Itoa(len(linuxtest.Spec(c.edit).Linux.Namespaces) - 1)
 			for _, w := range c.want {
+				w = strings.ReplaceAll(w, "[last]", "["+last+"]")
 				if !strings.Contains(r.Stderr, w) {
 					t.Errorf("%q is not in %q", w, r.Stderr)
 				}

@@ -209,10 +209,7 @@ func TestDeleteWithFrozenExec(t *testing.T) {
 		st, _ := h.State(id)
 		h.Must("pause", id)
 		exec := h.Start(linuxtest.Command{Args: []string{"exec", "--ignore-paused", id, "true"}})
-		if !linuxtest.Until(func() bool {
-			data, err := os.ReadFile(filepath.Join(h.CgroupDir(st.PID, "freezer"), "cgroup.procs"))
-			return err == nil && strings.Count(string(data), "\n") == 2
-		}) {
+		if !linuxtest.Until(func() bool { return processes(h, st.PID) == 2 }) {
 			t.Error("the exec does not come into the cgroup")
 		}
 		h.Must("delete", "--force", id)

@@ -44,6 +44,15 @@ func cgroupDirs(t *testing.T, h *linuxtest.Host, pid int) []string {
 	return dirs
 }
 
+// processes counts those in the cgroup of a process.
+func processes(h *linuxtest.Host, pid int) int {
+	data, err := os.ReadFile(filepath.Join(h.CgroupDir(pid, "freezer"), "cgroup.procs"))
+	if err != nil {
+		return 0
+	}
+	return strings.Count(string(data), "\n")
+}
+
 // has tells whether cgroup v1 has a hierarchy of the controller.
 func has(controller string) bool {
 	_, err := os.Stat("/sys/fs/cgroup/" + controller)

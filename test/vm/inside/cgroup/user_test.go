@@ -12,37 +12,40 @@ import (
 	"tongs/internal/linuxtest"
 )
 
-// userManager starts the service manager of the user that linuxtest knows, and
-// makes the machine know the user, too.
-func userManager(t *testing.T, u *linuxtest.User) (runtimeDir string) {
+// userManager makes the machine know the user that linuxtest makes, and starts the
+// user's service manager. It has to come before the test's mount namespace, which
+// does not see later mounts.
+func userManager(t *testing.T, uid int) (runtimeDir string) {
 	t.Helper()
-	for file, line := range map[string]string{"passwd": "%[1]s:*:%[2]d:%[2]d::%[3]s:/bin/sh\n", "group": "%[1]s:x:%[2]d:\n"} {
-		// The test's mount namespace has copies: these are the machine's.
-		f, err := os.OpenFile("/proc/1/root/etc/"+file, os.O_APPEND|os.O_WRONLY, 0)
+	for file, line := range map[string]string{"passwd": "%[1]s:*:%[2]d:%[2]d::/nonexistent:/bin/sh\n", "group": "%[1]s:x:%[2]d:\n"} {
+		f, err := os.OpenFile("/etc/"+file, os.O_APPEND|os.O_WRONLY, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := fmt.Fprintf(f, line, "tongs-test", u.ID, "/nonexistent"); err != nil {
+		if _, err := fmt.Fprintf(f, line, "tongs-test", uid); err != nil {
 			t.Fatal(err)
 		}
 		if err := f.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	unit := fmt.Sprintf("user@%d.service", u.ID)
+	unit := fmt.Sprintf("user@%d.service", uid)
 	if out, err := exec.Command("systemctl", "start", unit).CombinedOutput(); err != nil {
 		log, _ := exec.Command("journalctl", "-n", "20", "--no-pager", "-u", unit).CombinedOutput() // the error tells enough without
 		t.Fatalf("systemctl start %s: %v %s\n%s", unit, err, out, log)
 	}
 	t.Cleanup(func() { exec.Command("systemctl", "stop", unit).Run() })
-	return fmt.Sprintf("/run/user/%d", u.ID)
+	return fmt.Sprintf("/run/user/%d", uid)
 }
 
 // An ordinary user's containers are units of the user's own service manager.
 func TestUserUnit(t *testing.T) {
-	host := linuxtest.One(t)
-	h := host.AsUser()
-	dir := userManager(t, h.User)
+	const uid = 54321
+	dir := userManager(t, uid)
+	h := linuxtest.One(t).AsUser()
+	if h.User.ID != uid {
+		t.Fatalf("linuxtest's user is %d", h.User.ID)
+	}
 	id := h.ID("a")
 	run := func(args ...string) *linuxtest.Result {
 		return h.Exec(linuxtest.Command{Args: append([]string{"--systemd-cgroup"}, args...), Env: []string{"XDG_RUNTIME_DIR=" + dir, "DBUS_SESSION_BUS_ADDRESS="}})

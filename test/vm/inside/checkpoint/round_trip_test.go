@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -214,4 +215,42 @@ func readUntil(t *testing.T, f *os.File, want string) string {
 		}
 	})
 	return text
+}
+
+// What is mounted in the source of a recursive bind comes along.
+func TestSubmounts(t *testing.T) {
+	h := linuxtest.One(t)
+	source := sourceDir(t, h, "source")
+	for _, dir := range []string{"below", "memory"} {
+		if err := os.Mkdir(filepath.Join(source, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mount(t, sourceDir(t, h, "other"), source+"/below", "", syscall.MS_BIND)
+	mount(t, "tmpfs", source+"/memory", "tmpfs", 0)
+	if err := os.WriteFile(source+"/memory/x", []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	b := newBox(t, h, linuxtest.Mount("/m", "bind", source, "rbind", "rprivate"), linuxtest.Mount("/m/memory/in", "tmpfs", "tmpfs"))
+	b.run()
+	b.exec("/bin/sh", "-c", "echo kept >/m/memory/in/kept")
+	b.roundTrips(nil, func() {
+		if got := b.exec("/bin/cat", "/m/source", "/m/below/other", "/m/memory/x", "/m/memory/in/kept"); got != "sourceotherxkept" {
+			t.Errorf("the files have %q", got)
+		}
+	})
+	b.ends()
+}
+
+// mount mounts for the time of the test.
+func mount(t *testing.T, source, target, kind string, flags uintptr) {
+	t.Helper()
+	if err := syscall.Mount(source, target, kind, flags, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(target, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
 }
