@@ -87,6 +87,7 @@ func RestoreOrder() []Step {
 		{"private mounts", nil, unshareMounts},
 		{"umask 0", nil, clearUmask},
 		{"root", nil, attachRestoreRoot},
+		{"stand-ins", nil, standIn},
 		{"mount points", nil, lookUpMountPoints},
 		{"ask", nil, (*Env).Sync},
 		{"mounts", nil, addMounts},
@@ -191,6 +192,19 @@ func openRestoreWork(e *Env) error {
 	b.MountSetattr(r.Work, 0, kernel.MountAttr{Propagation: unix.MS_PRIVATE})
 	e.keep(&r.Work)
 	return e.Host.Run(b)
+}
+
+// standIn replaces file systems by an empty one where only what they are mounted
+// on matters: a mount of cgroup2 changes the options of the host's, for one.
+func standIn(e *Env) error {
+	for _, m := range e.plan() {
+		switch m.fstype {
+		case "bind", "proc", "sysfs", "tmpfs":
+		default:
+			m.fstype, m.opt.super, m.opt.flags = "tmpfs", nil, nil
+		}
+	}
+	return nil
 }
 
 // moveInto attaches a mount at an entry of the restore's directory.
@@ -330,7 +344,7 @@ func (e *Env) addExternalSubmounts() error {
 // binds.
 func (e *Env) addExternalCgroups() {
 	for _, m := range e.mounts {
-		if m.fstype == "cgroup" && !e.hasNamespace(specs.CgroupNamespace) {
+		if m.Type == "cgroup" && !e.hasNamespace(specs.CgroupNamespace) {
 			for _, v := range e.CgroupsV1 {
 				p := m.path + "/" + v.Name
 				e.Restore.add(External{Point: p, Name: p, Source: v.Dir})
