@@ -17,6 +17,14 @@ var config string
 // noDevices ends the name of a bundle without device rules.
 const noDevices = "-no-devices"
 
+// userNamespace ends the name of a bundle with a user namespace.
+const userNamespace = "-user"
+
+// mappings asks for a new user namespace, whose root is the host's: crun gives its
+// streams, which are the machine's /dev/null here, to the container's root.
+const mappings = `"uidMappings": [{"containerID": 0, "hostID": 0, "size": 65536}], "gidMappings": [{"containerID": 0, "hostID": 0, "size": 65536}],
+		"namespaces": [{"type": "user"},`
+
 // makeBundles makes bundles with a busybox root: "true", whose process ends at
 // once, "seccomp", the same with Docker's default profile, and "sleep", whose
 // process stays; and tries which of them each program takes.
@@ -38,12 +46,16 @@ func (b *bench) makeBundles() error {
 		if name == "seccomp" {
 			text = strings.Replace(text, `"linux": {`, `"linux": {"seccomp": `+string(profile)+",", 1)
 		}
-		if err := makeBundle(b.dir+"/"+name, busybox, text); err != nil {
-			return err
-		}
-		text = strings.Replace(text, `"resources": {`, `"x": {`, 1)
-		if err := makeBundle(b.dir+"/"+name+noDevices, busybox, text); err != nil {
-			return err
+		for _, suffix := range []string{"", userNamespace} {
+			if suffix != "" {
+				text = strings.Replace(text, `"namespaces": [`, mappings, 1)
+			}
+			if err := makeBundle(b.dir+"/"+name+suffix, busybox, text); err != nil {
+				return err
+			}
+			if err := makeBundle(b.dir+"/"+name+suffix+noDevices, busybox, strings.Replace(text, `"resources": {`, `"x": {`, 1)); err != nil {
+				return err
+			}
 		}
 	}
 	for i := range b.programs {

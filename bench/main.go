@@ -40,7 +40,7 @@ type program struct {
 
 func main() {
 	rounds := flag.Int("rounds", 50, "`number` of measured rounds")
-	only := flag.String("only", "run,seccomp,create,start,exec,state,kill,delete,list,version,memory", "comma-separated `list` of benchmarks")
+	only := flag.String("only", "run,user,seccomp,create,start,exec,state,kill,delete,list,version,memory", "comma-separated `list` of benchmarks")
 	tongs := flag.String("tongs", "", "`path` of the tongs binary (default: build ./cmd/tongs)")
 	peers := flag.String("peers", "runc,crun", "comma-separated `list` of runtimes to compare with")
 	flag.Parse()
@@ -65,6 +65,9 @@ func run(rounds int, only []string, tongs string, peers []string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil { // root of a user namespace has to pass
+		return err
+	}
 	b := &bench{dir: dir, rounds: rounds}
 	state := dir + "/run"
 	if err := os.Mkdir(state, 0o755); err != nil {

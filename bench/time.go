@@ -34,7 +34,9 @@ func (b *bench) time(name string) error {
 			continue
 		}
 		// What tongs is held against besides peers comes second.
-		if name == "run" {
+		if name == "user" {
+			add("no user namespace", b.steps("run", p)...)
+		} else if name == "run" {
 			add("floor", []string{"timed", b.dir + "/floor", b.dir + "/true/rootfs", "/sys/fs/cgroup", "{}"})
 		} else if name != "create" && name != "start" && name != "seccomp" {
 			add("empty Go program", []string{"timed", b.dir + "/empty"})
@@ -98,6 +100,8 @@ func (b *bench) steps(name string, p program) [][]string {
 		return [][]string{bundle("timed", "run", "true"), remove("after")}
 	case "seccomp":
 		return [][]string{bundle("timed", "run", "seccomp"), remove("after")}
+	case "user": // a new user namespace; it is to cost at most 1.5 ms more
+		return [][]string{bundle("timed", "run", "true"+userNamespace), remove("after")}
 	case "create":
 		return [][]string{bundle("timed", "create", "sleep"), remove("after")}
 	case "start":

@@ -234,7 +234,7 @@ func TestCheckSeccomp(t *testing.T) {
 		{"empty", with(specs.LinuxSeccomp{}), nil},
 		{"good", with(specs.LinuxSeccomp{
 			DefaultAction: "SCMP_ACT_ERRNO", DefaultErrnoRet: ptr(uint(4095)), ListenerPath: "/s", ListenerMetadata: "m",
-			Architectures: []specs.Arch{"SCMP_ARCH_X86_64", "SCMP_ARCH_SHEB"},
+			Architectures: []specs.Arch{"SCMP_ARCH_X86_64", "SCMP_ARCH_RISCV64"},
 			Flags:         []specs.LinuxSeccompFlag{"SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_LOG"},
 			Syscalls: []specs.LinuxSyscall{
 				{Names: []string{"read", "no_such_call"}, Action: "SCMP_ACT_ALLOW", Args: []specs.LinuxSeccompArg{{Index: 5, Op: "SCMP_CMP_MASKED_EQ"}}},
@@ -248,10 +248,11 @@ func TestCheckSeccomp(t *testing.T) {
 			[]string{`linux.seccomp.defaultAction: SCMP_ACT_NOTIFY is not possible for every system call`}},
 		{"top", with(specs.LinuxSeccomp{
 			DefaultAction: "ALLOW", DefaultErrnoRet: ptr(uint(1)), ListenerMetadata: "m",
-			Architectures: []specs.Arch{"SCMP_ARCH_X86", "X86"}, Flags: []specs.LinuxSeccompFlag{"LOG"},
+			Architectures: []specs.Arch{"SCMP_ARCH_X86", "X86", "SCMP_ARCH_SHEB"}, Flags: []specs.LinuxSeccompFlag{"LOG"},
 		}), []string{
 			`linux.seccomp.defaultAction: unknown action "ALLOW"`,
 			`linux.seccomp.architectures[1]: unknown architecture "X86"`,
+			`linux.seccomp.architectures[2]: there is no table of the system calls of SCMP_ARCH_SHEB`,
 			`linux.seccomp.flags[0]: unknown flag "LOG"`,
 			`linux.seccomp.listenerMetadata: not without listenerPath`,
 		}},

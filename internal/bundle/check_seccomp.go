@@ -25,8 +25,12 @@ func checkSeccomp(c *checker, s *specs.LinuxSeccomp) {
 	}
 	checkErrno(c, path+".defaultErrnoRet", s.DefaultAction, s.DefaultErrnoRet)
 	for i, arch := range s.Architectures {
-		if !isArch(arch) {
+		switch {
+		case !isArch(arch):
 			c.Addf(at(path, "architectures", i), "unknown architecture %s", quote(string(arch)))
+		case !hasTable(arch):
+			// Package seccomp says so as well, when there is more to undo.
+			c.Addf(at(path, "architectures", i), "there is no table of the system calls of %s", arch)
 		}
 	}
 	for i, flag := range s.Flags {
@@ -136,6 +140,16 @@ func isAction(action specs.LinuxSeccompAction) bool {
 	switch action {
 	case specs.ActKill, specs.ActKillProcess, specs.ActKillThread, specs.ActTrap,
 		specs.ActErrno, specs.ActTrace, specs.ActAllow, specs.ActLog, specs.ActNotify:
+		return true
+	}
+	return false
+}
+
+// hasTable reports whether package seccomp can compile for the architecture: for
+// those that tongs runs on, and what they can execute.
+func hasTable(arch specs.Arch) bool {
+	switch arch {
+	case specs.ArchX86_64, specs.ArchX86, specs.ArchX32, specs.ArchAARCH64, specs.ArchARM, specs.ArchRISCV64, specs.ArchLOONGARCH64:
 		return true
 	}
 	return false

@@ -38,8 +38,9 @@ func (g *Group) Owned() []string {
 
 // Create makes the directories, and refuses a cgroup that already has
 // processes or is frozen. When it fails, what it made is gone again. With
-// systemd it only checks: a scope cannot be without a process, so Join makes
-// it.
+// systemd on v2 it only checks: a scope cannot be without a process, so Join
+// makes it. On v1 directories are needed earlier, for mounts, and systemd takes
+// what is there.
 //
 // A rootless container whose linux.cgroupsPath is empty and that asks for no
 // limit goes without a cgroup when permission is missing, as in runc.
@@ -47,11 +48,9 @@ func (g *Group) Create() error {
 	g.Owned()
 	var made []string
 	for _, h := range g.hierarchies {
-		var err error
-		if g.systemd == nil {
+		err := error(unix.EEXIST)
+		if g.systemd == nil || !g.unified {
 			err = g.createDir(h)
-		} else {
-			err = unix.EEXIST
 		}
 		switch {
 		case err == nil:
@@ -108,7 +107,7 @@ func (g *Group) createDir(h Hierarchy) error {
 			return g.nameField(err)
 		}
 		if strings.Contains(err.Error(), "with domain controllers") { // the module's words
-			err = fmt.Errorf("%w: linux.resources asks for what only a cgroup of type domain can limit", err)
+			err = fmt.Errorf("%w: linux.resources asks for what only a cgroup of type domain can limit, and one above it is threaded or has processes", err)
 		}
 		return fmt.Errorf("linux.cgroupsPath: cannot create cgroup %q: %w", h.Dir, err)
 	}
@@ -207,6 +206,23 @@ func (g *Group) open() (int, error) {
 	}
 	g.fd = fd
 	return fd, nil
+}
+
+// ExplainClone says why a clone into the v2 cgroup was refused, if that was why
+// it has failed (clone(2), CLONE_INTO_CGROUP).
+func (g *Group) ExplainClone(err error) error {
+	if !g.placed {
+		return err
+	}
+	dir := g.hierarchies[0].Dir
+	switch {
+	case errors.Is(err, unix.EBUSY):
+		return fmt.Errorf("linux.cgroupsPath: cannot use cgroup %q: those below it have its controllers, so it may have no processes: %w", dir, err)
+	case errors.Is(err, unix.EOPNOTSUPP):
+		kind, _ := readFile(dir, "cgroup.type") // empty says enough
+		return fmt.Errorf("linux.cgroupsPath: cannot use cgroup %q of type %q: %w", dir, strings.TrimSpace(kind), err)
+	}
+	return err
 }
 
 // Close closes the descriptor of FD. The Group stays usable.

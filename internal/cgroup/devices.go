@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // access is the bit set of the kernel's BPF_DEVCG_ACC_* (linux/bpf.h).
@@ -181,6 +182,9 @@ func (p devicePolicy) writeV1(dir string) error {
 		first, then = then, first
 	}
 	if err := writeFile(dir, first, "a"); err != nil {
+		if errors.Is(err, unix.EINVAL) && len(children(dir)) > 0 {
+			err = fmt.Errorf("%w: not in a cgroup that has others below it", err)
+		}
 		return err
 	}
 	for _, e := range p.except {

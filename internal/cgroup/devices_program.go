@@ -82,6 +82,9 @@ func (p devicePolicy) program() []byte {
 	s.add(bpfLoad32, regMinor, 1, 8, 0)
 
 	left, both := p.bothKinds()
+	if both == accessAll && !p.allow {
+		p.allow, left, both = true, nil, 0 // everything is allowed; what followed could not be reached
+	}
 	if both != 0 {
 		s.access(!p.allow, both, func() { s.hit(bpfJump, 0, 0) })
 	}

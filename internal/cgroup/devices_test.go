@@ -94,6 +94,7 @@ func TestDeviceProgramMatchesPolicy(t *testing.T) {
 		"taken back wholly":       {dev(true, "b", 8, 0, "rwm"), dev(false, "b", 8, 0, "rwm")},
 		"forgotten by the second": {dev(true, "b", 8, 0, "rwm"), all(false)},
 		"everything of one type":  {dev(true, "b", -1, -1, "rwm")},
+		"everything of each type": {dev(true, "c", -1, -1, "rw"), dev(true, "b", -1, -1, "rwm"), dev(true, "b", 8, 0, "r")},
 		"nothing at all":          {all(true), dev(false, "b", -1, -1, "m"), dev(false, "c", -1, -1, "m")},
 		"largest numbers":         {dev(true, "b", 1<<32-1, 1<<32-1, "r")},
 	} {

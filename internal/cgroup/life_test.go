@@ -410,18 +410,18 @@ func TestLifeLimits(t *testing.T) {
 		}
 	}
 	if !unified {
-		if err := g.Update(&specs.LinuxResources{Pids: &specs.LinuxPids{Limit: ptr(int64(-1))}}); err != nil {
+		if _, err := g.Update(&specs.LinuxResources{Pids: &specs.LinuxPids{Limit: ptr(int64(-1))}}); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := readFile(g.dir("pids"), "pids.max"); got != "max\n" {
 			t.Errorf("pids.max after Update is %q, %v", got, err)
 		}
-		err := g.Update(&specs.LinuxResources{CPU: &specs.LinuxCPU{Cpus: "4000"}})
+		_, err := g.Update(&specs.LinuxResources{CPU: &specs.LinuxCPU{Cpus: "4000"}})
 		if err == nil || !strings.HasPrefix(err.Error(), "linux.resources.cpu.cpus: ") {
 			t.Errorf("an impossible CPU gave %v", err)
 		}
 	} else if _, err := os.Stat(g.dir("") + "/memory.max"); err != nil {
-		err := g.Update(&specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(1 << 20))}})
+		_, err := g.Update(&specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(1 << 20))}})
 		if err == nil || !strings.HasPrefix(err.Error(), "linux.resources.memory.") {
 			t.Errorf("a limit without its controller gave %v", err)
 		}

@@ -137,21 +137,33 @@ func (g *Group) startUnit(pid int) error {
 			return err
 		}
 	}
-	if g.unified {
-		return nil
+	if !g.unified {
+		err = g.Enter(pid)
 	}
-	return g.Enter(pid)
+	if err != nil {
+		return err
+	}
+	in, err := g.Holds(pid)
+	if err == nil && !in {
+		err = fmt.Errorf("cannot start systemd unit %q: process %d is not in %q afterwards", u.name, pid, g.procsDir())
+	}
+	return err
 }
 
-// updateUnit tells systemd of other limits.
+// updateUnit sets other limits, and tells systemd of what the kernel has accepted.
 func (g *Group) updateUnit(r *cgroups.Resources) error {
-	return g.systemd.ask(fmt.Sprintf("cannot change systemd unit %q", g.systemd.name), func(b *bus) error {
-		limits, err := g.properties(b, r)
-		if err != nil || len(limits) == 0 {
+	var errSet error
+	err := g.systemd.ask(fmt.Sprintf("cannot change systemd unit %q", g.systemd.name), func(b *bus) error {
+		limits, err := g.properties(b, r) // may round what is set
+		if err != nil {
 			return err
+		}
+		if errSet = g.set(r); errSet != nil || len(limits) == 0 {
+			return nil
 		}
 		return b.call("SetUnitProperties", nil, g.systemd.name, true, limits)
 	})
+	return errors.Join(err, errSet)
 }
 
 // stop ends the unit. That of a unit which has ended by itself is not an error.

@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -63,11 +64,7 @@ func (g *Group) properties(b *bus, r *cgroups.Resources) ([]property, error) {
 			add("BlockIOWeight", uint64(r.BlkioWeight))
 		}
 	}
-	period := r.CpuPeriod
-	if period == 0 && r.CpuQuota > 0 {
-		period = g.period()
-	}
-	list = append(list, quota(&r.CpuQuota, r.CpuPeriod, period)...)
+	list = append(list, quotaProperties(&r.CpuQuota, r.CpuPeriod)...)
 	if r.PidsLimit != nil {
 		add("TasksMax", tasks(*r.PidsLimit))
 	}
@@ -85,18 +82,18 @@ func (g *Group) properties(b *bus, r *cgroups.Resources) ([]property, error) {
 	return append(list, unified...), err
 }
 
-// quota makes the two properties of a CPU quota: as set, for the period that is
-// set or that there is.
-func quota(quota *int64, set, period uint64) []property {
+// quotaProperties makes the two properties of a CPU quota.
+func quotaProperties(quota *int64, period uint64) []property {
 	var list []property
-	if set != 0 {
-		list = append(list, prop("CPUQuotaPeriodUSec", set))
+	if period != 0 {
+		list = append(list, prop("CPUQuotaPeriodUSec", period))
 	}
-	if *quota == 0 && set == 0 {
+	if *quota == 0 && period == 0 {
 		return list
 	}
 	perSecond := infinity
 	if *quota > 0 {
+		period = cmp.Or(period, usualPeriod)
 		// systemd keeps whole percents of a CPU.
 		const percent = 10_000
 		perSecond = uint64(*quota) * 1_000_000 / period
@@ -106,24 +103,6 @@ func quota(quota *int64, set, period uint64) []property {
 		}
 	}
 	return append(list, prop("CPUQuotaPerSecUSec", perSecond))
-}
-
-// period is that of the existing cgroup.
-func (g *Group) period() uint64 {
-	dir, file := g.dir("cpu"), "cpu.cfs_period_us"
-	if g.unified {
-		dir, file = g.dir(""), "cpu.max"
-	}
-	text, err := readFile(dir, file)
-	fields := strings.Fields(text)
-	if err != nil || len(fields) == 0 {
-		return usualPeriod // there is none yet
-	}
-	n, err := strconv.ParseUint(fields[len(fields)-1], 10, 64)
-	if err != nil || n == 0 {
-		return usualPeriod
-	}
-	return n
 }
 
 // tasks: 0 would be nothing at all to systemd, and is one process to the kernel's
@@ -217,5 +196,5 @@ func unifiedQuota(value string) ([]property, error) {
 	if err != nil || len(fields) < 1 || len(fields) > 2 || period == 0 {
 		return nil, fmt.Errorf("it is not a quota and a period: %w", err)
 	}
-	return quota(&n, period, period), nil
+	return quotaProperties(&n, period), nil
 }

@@ -13,29 +13,32 @@ import (
 
 // Update changes the limits of a running container; what res does not name
 // stays, and device rules always stay, as with runc's update. If one limit
-// cannot be set, those that were set before it are taken back.
-func (g *Group) Update(res *specs.LinuxResources) error {
+// cannot be set, those that were set before it are taken back. It lists the
+// fields that have no effect (see Ignored).
+func (g *Group) Update(res *specs.LinuxResources) ([]string, error) {
 	r, err := convert(res, g.unified)
 	if err != nil || !isSet(r) {
-		return err
+		return nil, err
 	}
+	return ignored(r, g.unified), g.update(r)
+}
+
+func (g *Group) update(r *cgroups.Resources) error {
 	if len(g.hierarchies) == 0 {
 		return errors.New("cannot set limits: the container has no cgroup")
 	}
-	for _, h := range g.hierarchies {
-		var st unix.Stat_t
-		if err := unix.Stat(h.Dir, &st); err != nil {
-			return fmt.Errorf("cannot set limits: stat %q: %w", h.Dir, err)
-		}
+	var st unix.Stat_t
+	if err := unix.Stat(g.procsDir(), &st); err != nil {
+		return fmt.Errorf("cannot set limits: stat %q: %w", g.procsDir(), err)
 	}
 	if err := g.completeQuota(r); err != nil {
 		return err
 	}
 	old := g.save(r)
+	var err error
 	if g.systemd != nil {
 		err = g.updateUnit(r)
-	}
-	if err == nil {
+	} else {
 		err = g.set(r)
 	}
 	if err != nil {

@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 
@@ -87,9 +86,9 @@ func (a *app) exec(o *options, id string, args []string) (int, error) {
 // flags change in it.
 func (a *app) execProcess(x *execOptions, p *specs.Process, args []string) (*specs.Process, error) {
 	if x.process != "" {
-		data, err := os.ReadFile(x.process)
+		data, err := readInput("--process", x.process)
 		if err != nil {
-			return nil, fmt.Errorf("--process: %w", err)
+			return nil, err
 		}
 		p, warnings, err := bundle.DecodeProcess(data)
 		if err != nil {

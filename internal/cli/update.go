@@ -51,13 +51,15 @@ func updateCommand() command {
 				{&u.reservation, "memory-reservation", "memory protection in `BYTES`"},
 				{&u.swap, "memory-swap", "limit of memory and swap in `BYTES`"},
 				{&u.pids, "pids-limit", "`NUMBER` of processes"},
+				{&u.l3, "l3-cache-schema", "`SCHEMA` of the L3 cache, as L3:0=ff;1=f"},
+				{&u.memBW, "mem-bw-schema", "`SCHEMA` of memory bandwidth, as MB:0=50"},
 			} {
 				fs.stringVar(f.value, f.name, "", "", f.usage)
 			}
 			for _, f := range []struct {
 				value *string
 				name  string
-			}{{&u.kernelMemory, "kernel-memory"}, {&u.kernelMemory, "kernel-memory-tcp"}, {&u.l3, "l3-cache-schema"}, {&u.memBW, "mem-bw-schema"}} {
+			}{{&u.kernelMemory, "kernel-memory"}, {&u.kernelMemory, "kernel-memory-tcp"}} {
 				fs.stringVar(f.value, f.name, "", "", "")
 				fs.hide()
 			}
@@ -72,15 +74,13 @@ func runUpdate(a *app, o *options, args []string) (int, error) {
 	if err != nil {
 		return exitFailure, err
 	}
-	return a.withStore(args[0], func(s *state.Store, id string) error { return container.Update(s, id, res) })
+	changes := container.Changes{Resources: res, L3CacheSchema: o.update.l3, MemBwSchema: o.update.memBW, Warn: a.log.warn}
+	return a.withStore(args[0], func(s *state.Store, id string) error { return container.Update(s, id, changes) })
 }
 
 // updateResources is what --resources or the flags say; like runc, the file
 // excludes the flags.
 func (a *app) updateResources(u *updateOptions) (*specs.LinuxResources, error) {
-	if u.l3 != "" || u.memBW != "" {
-		return nil, errors.New("--l3-cache-schema, --mem-bw-schema: not supported by this version of tongs")
-	}
 	if u.kernelMemory != "" {
 		a.log.warn("Kernel memory settings are ignored and will be removed") // runc's
 	}
@@ -98,21 +98,9 @@ func (a *app) updateResources(u *updateOptions) (*specs.LinuxResources, error) {
 }
 
 func (a *app) readResources(path string) (*specs.LinuxResources, error) {
-	f := os.Stdin
-	if path != "-" {
-		var err error
-		if f, err = os.Open(path); err != nil {
-			return nil, fmt.Errorf("--resources: %w", err)
-		}
-		defer f.Close()
-	}
-	const most = 1 << 20
-	data, err := io.ReadAll(io.LimitReader(f, most+1))
+	data, err := readInput("--resources", path)
 	if err != nil {
-		return nil, fmt.Errorf("--resources: %w", err)
-	}
-	if len(data) > most {
-		return nil, fmt.Errorf("--resources: more than %d bytes", most)
+		return nil, err
 	}
 	res, warnings, err := bundle.DecodeResources(data)
 	if err != nil {
@@ -122,6 +110,27 @@ func (a *app) readResources(path string) (*specs.LinuxResources, error) {
 		a.log.warn(w)
 	}
 	return res, nil
+}
+
+// readInput reads the JSON that a flag names; "-" is standard input.
+func readInput(flag, path string) ([]byte, error) {
+	f := os.Stdin
+	if path != "-" {
+		var err error
+		if f, err = os.Open(path); err != nil {
+			return nil, fmt.Errorf("%s: %w", flag, err)
+		}
+		defer f.Close()
+	}
+	const most = 1 << 20
+	data, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	if len(data) > most {
+		return nil, fmt.Errorf("%s: more than %d bytes", flag, most)
+	}
+	return data, nil
 }
 
 // parse makes resources of the flags.

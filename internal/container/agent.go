@@ -3,12 +3,16 @@ package container
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"tongs/internal/kernel"
+	"tongs/internal/kernel/stub"
 	"tongs/internal/listener"
 	"tongs/internal/seccomp"
+	"tongs/internal/setup"
 	"tongs/internal/socket"
 )
 
@@ -66,6 +70,18 @@ func (a *agent) hold(pid, pidfd int, st *specs.State) (*listener.Held, error) {
 		return nil, fmt.Errorf("linux.seccomp: %w", err)
 	}
 	return h, nil
+}
+
+// show lets an ordinary user hold the process: it was executed in the host's user
+// namespace, where only root may trace what is not dumpable. Nothing of the
+// host's is open in it by then.
+func (a *agent) show(s *stub.Stub, env *setup.Env) error {
+	if a == nil || os.Geteuid() == 0 {
+		return nil
+	}
+	s.Show()
+	env.B = &kernel.Batch{}
+	return env.Do(setup.ShowOrder())
 }
 
 // told waits until the agent has the listener of a process that was held.

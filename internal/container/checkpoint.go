@@ -224,7 +224,8 @@ func (c *checkpointing) describe() error {
 		if err := unix.Stat(n.Path, &ns); err != nil {
 			return fmt.Errorf("linux.namespaces: cannot look at %q: %w", n.Path, err)
 		}
-		c.opts.External = append(c.opts.External, fmt.Sprintf("%s[%d]:%s", namespaceFile(n.Type), ns.Ino, namespaceKey(n.Type)))
+		_, file := namespaceName(namespaceType(n.Type))
+		c.opts.External = append(c.opts.External, fmt.Sprintf("%s[%d]:%s", file, ns.Ino, namespaceKey(n.Type)))
 	}
 	if c.o.PreDump {
 		return nil // memory only

@@ -16,6 +16,7 @@ import (
 	"tongs/internal/kernel"
 	"tongs/internal/kernel/host"
 	"tongs/internal/kernel/stub"
+	"tongs/internal/resctrl"
 	"tongs/internal/setup"
 	"tongs/internal/state"
 )
@@ -44,6 +45,7 @@ type creation struct {
 	o     CreateOptions
 	b     *bundle.Bundle
 	group *cgroup.Group
+	rdt   *resctrl.Group // nil without linux.intelRdt
 	dir   *state.Dir
 	st    *state.State
 	env   *setup.Env
@@ -86,7 +88,7 @@ func (c *creation) attempt(create func() error) error {
 			c.undo[i]()
 		}
 		if c.st != nil && c.b.Spec.Hooks != nil {
-			runPoststop(c.st, c.b.Spec.Hooks.Poststop, c.o.Warn)
+			runPoststop(c.st, c.b.Spec.Hooks.Poststop, c.o.Warn, c.leave)
 		}
 	}
 	return err
@@ -116,6 +118,9 @@ func (c *creation) prepare() (err error) {
 	rootless, auto := rootless(c.o.Rootless)
 	c.group, err = cgroup.New(c.b.Spec, cgroup.Options{ID: c.o.ID, Systemd: c.o.SystemdCgroup, Rootless: rootless, Auto: auto})
 	if err != nil {
+		return err
+	}
+	if c.rdt, err = resctrlGroup(c.o.ID, c.b.Spec); err != nil {
 		return err
 	}
 	for _, field := range c.group.Ignored() {
@@ -182,6 +187,12 @@ func (c *creation) own(store *state.Store) (err error) {
 		c.group.Remove()
 	})
 	c.env.CgroupsV1, c.env.NoCgroup = hierarchies(c.group), len(c.group.Hierarchies()) == 0
+	if c.rdt != nil {
+		if err := c.rdt.Create(); err != nil {
+			return err
+		}
+		c.onFailure(func() { c.rdt.Undo() })
+	}
 	return nil
 }
 
@@ -253,11 +264,16 @@ func (c *creation) start() error {
 		c.stub, err = stub.Start(config)
 	}
 	if err != nil {
-		return err
+		return c.group.ExplainClone(err)
 	}
 	c.onFailure(func() { c.stub.Kill(); c.stub.Close() })
 	if err := c.group.Join(c.stub.PID); err != nil {
 		return err
+	}
+	if c.rdt != nil {
+		if err := c.rdt.Join(c.stub.PID); err != nil {
+			return err
+		}
 	}
 	c.env.B.Hoard = c.mayHoard()
 	list := c.stub.Inherited()
@@ -285,7 +301,7 @@ func (c *creation) makeFIFO() error {
 // finish makes the container known: the state, the pid file, the terminal.
 // From the moment that the process is parked it needs tongs no more.
 func (c *creation) finish() error {
-	c.init = &Init{Dir: c.dir, PID: c.stub.PID, PidFD: c.stub.PidFD, st: c.st, group: c.group, stub: c.stub, env: c.env, agent: c.agent}
+	c.init = &Init{Dir: c.dir, PID: c.stub.PID, PidFD: c.stub.PidFD, st: c.st, group: c.group, stub: c.stub, env: c.env, agent: c.agent, leave: c.leave}
 	if c.hooksDuringCreate() {
 		c.setPhase()
 		if err := c.dir.Write(c.st); err != nil {
@@ -294,6 +310,9 @@ func (c *creation) finish() error {
 	}
 	var err error
 	if c.init.Console, err = c.handover().give(c.stub.PID, c.stub.PidFD, take(c.stub), c.onFailure); err != nil {
+		return err
+	}
+	if err := c.agent.show(c.stub, c.env); err != nil {
 		return err
 	}
 	if err := c.init.queueTail(); err != nil || !c.o.Park {

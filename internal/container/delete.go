@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tongs/internal/cgroup"
+	"tongs/internal/resctrl"
 	"tongs/internal/state"
 )
 
@@ -69,7 +70,7 @@ func remove(d *state.Dir, st *state.State, warn func(string)) error {
 	if err := destroy(d, st); err != nil {
 		return err
 	}
-	runPoststop(st, spec.Hooks.Poststop, warn)
+	runPoststop(st, spec.Hooks.Poststop, warn, nil)
 	return nil
 }
 
@@ -96,12 +97,15 @@ func destroyNow(d *state.Dir, st *state.State) error {
 	if err := removeCgroup(st); err != nil {
 		return err
 	}
+	if err := resctrl.Remove(st.Tongs.Owned.Resctrl); err != nil {
+		return err
+	}
 	return d.Remove()
 }
 
-// endProcesses kills the first process and whatever else is in the cgroup:
-// leftovers of a container without a PID namespace, processes that a killed
-// create had started before it wrote their pid.
+// endProcesses kills the first process and what else is the container's in the
+// cgroup: leftovers of a container without a PID namespace, processes that a
+// killed create had started before it wrote their pid.
 func endProcesses(st *state.State) error {
 	p, err := state.OpenProcess(st.Init())
 	if err != nil && !errors.Is(err, state.ErrProcessDone) {
@@ -118,14 +122,8 @@ func endProcesses(st *state.State) error {
 		return err
 	}
 	defer g.Close()
-	pids, err := g.PIDs()
-	if err != nil {
+	if err := endOthers(g, ownsPIDNamespace(st) && st.Tongs.Phase != state.Creating); err != nil {
 		return err
-	}
-	if len(pids) > 0 { // may be just the first one, dying or frozen
-		if err := g.Kill(); err != nil {
-			return err
-		}
 	}
 	if p == nil {
 		return nil
@@ -133,6 +131,24 @@ func endProcesses(st *state.State) error {
 	ended, err := p.Wait(deathTimeout)
 	if err == nil && !ended {
 		err = fmt.Errorf("cannot end process %d of the container: it is still there %v after SIGKILL", st.PID, deathTimeout)
+	}
+	return err
+}
+
+// endOthers sees to it that everything in the cgroup ends that is the
+// container's. With a PID namespace of its own all have to end with the first
+// one, if they are not frozen, and what is left belongs to somebody else: a
+// cgroup whose container has stopped may have been given to another one.
+func endOthers(g *cgroup.Group, namespaced bool) error {
+	if namespaced {
+		if frozen, err := g.Frozen(); err != nil || !frozen {
+			return err
+		}
+		return g.Freeze(false)
+	}
+	pids, err := g.PIDs()
+	if err == nil && len(pids) > 0 { // may be just the first one, dying or frozen
+		err = g.Kill()
 	}
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tongs/internal/cgroup"
+	"tongs/internal/resctrl"
 	"tongs/internal/state"
 )
 
@@ -18,12 +19,12 @@ type Event struct {
 	Data *Stats `json:"data,omitempty"`
 }
 
-// Stats is what a container uses. Both keys at the end are runc's: in containers
-// that config.json describes it knows of no network interfaces.
+// Stats is what a container uses. The key at the end is runc's: of containers
+// that config.json describes it knows no network interfaces.
 type Stats struct {
 	*cgroup.Stats
-	IntelRdt          struct{}   `json:"intel_rdt"`
-	NetworkInterfaces []struct{} `json:"network_interfaces"`
+	IntelRdt          *resctrl.Stats `json:"intel_rdt"`
+	NetworkInterfaces []struct{}     `json:"network_interfaces"`
 }
 
 // ReadStats reads the statistics of a container that has not stopped.
@@ -83,6 +84,7 @@ func Watch(store *state.Store, id string, interval time.Duration, emit func(*Eve
 // watched is a container that is looked at for some time.
 type watched struct {
 	id    string
+	st    *state.State
 	group *cgroup.Group
 	init  *state.Process
 	oom   *cgroup.OOM // may be nil
@@ -103,12 +105,12 @@ func openWatched(store *state.Store, id string) (*watched, error) {
 	case err != nil:
 		return nil, err
 	}
-	g, err := cgroup.Load(info.State.CgroupPaths, info.State.Tongs.SystemdCgroup)
+	g, err := cgroup.Load(info.State.CgroupPaths, false) // only its files are read
 	if err != nil {
 		p.Close()
 		return nil, err
 	}
-	return &watched{id: id, group: g, init: p}, nil
+	return &watched{id: id, st: info.State, group: g, init: p}, nil
 }
 
 func (w *watched) close() {
@@ -124,7 +126,15 @@ func (w *watched) stats() (*Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Event{Type: "stats", ID: w.id, Data: &Stats{Stats: s}}, nil
+	rdt := new(resctrl.Stats)
+	if w.st.IntelRdtPath != "" {
+		root, err := resctrl.Root()
+		if err != nil {
+			return nil, err
+		}
+		rdt = resctrl.ReadStats(root, w.st.IntelRdtPath, monitorDir(w.st))
+	}
+	return &Event{Type: "stats", ID: w.id, Data: &Stats{Stats: s, IntelRdt: rdt}}, nil
 }
 
 func (w *watched) reportOOM(emit func(*Event) error) error {

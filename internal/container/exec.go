@@ -18,6 +18,7 @@ import (
 	"tongs/internal/kernel"
 	"tongs/internal/kernel/host"
 	"tongs/internal/kernel/stub"
+	"tongs/internal/resctrl"
 	"tongs/internal/setup"
 	"tongs/internal/signals"
 	"tongs/internal/state"
@@ -254,6 +255,9 @@ func (x *execution) create() error {
 	if x.console, err = x.handover().give(x.stub.PID, x.stub.PidFD, take(x.stub), x.onFailure); err != nil {
 		return err
 	}
+	if err := x.agent.show(x.stub, x.env); err != nil {
+		return err
+	}
 	x.env.B = &kernel.Batch{}
 	if err := x.env.Queue(setup.TailOrder()); err != nil {
 		return err
@@ -307,6 +311,11 @@ func (x *execution) startIn(g *cgroup.Group) (err error) {
 	x.onFailure(func() { x.stub.Kill(); x.stub.Close() })
 	if err := g.Join(x.stub.PID); err != nil {
 		return err
+	}
+	if dir := x.info.State.IntelRdtPath; dir != "" {
+		if err := resctrl.Join(dir, monitorDir(x.info.State), x.stub.PID); err != nil {
+			return err
+		}
 	}
 	x.env.K, x.env.Line, x.env.FirstOwn = x.stub, x.stub.Line(), x.stub.FirstOwn()
 	x.env.PID = kernel.NewHandle(int64(x.stub.PID), "process")

@@ -2,6 +2,7 @@ package container
 
 import (
 	"fmt"
+	"runtime"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -30,8 +31,7 @@ func (c *creation) hooksDuringCreate() bool {
 func (c *creation) prepareHooks() {
 	c.env.Hooks = &setup.Hooks{
 		Run: func(field string, h *specs.Hook, st *specs.State) error {
-			c.leave() // not on the one processor that set-ups are faster on
-			return runHook(field, h, c.b.Dir, st)
+			return runHook(field, h, c.b.Dir, st, c.leave)
 		},
 		Fill: func(create, start *specs.State) error {
 			if err := hook.Fill(c.hookFiles.createInput, create); err != nil {
@@ -46,7 +46,16 @@ func (c *creation) prepareHooks() {
 	}
 }
 
-func runHook(field string, h *specs.Hook, dir string, st *specs.State) error {
+// runHook executes a hook on the host. leave is what stay has returned, or nil: a
+// hook does not belong on the one processor that set-ups are faster on. Any
+// thread may have been made by the one that was kept there, so it is called in
+// that which forks.
+func runHook(field string, h *specs.Hook, dir string, st *specs.State, leave func()) error {
+	if leave != nil {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		leave()
+	}
 	data, err := hook.State(st)
 	if err != nil {
 		return err
@@ -136,9 +145,9 @@ func specState(st *state.State, status specs.ContainerState, pid int) *specs.Sta
 }
 
 // runPoststart runs the hooks of poststart, up to the first that fails.
-func runPoststart(st *state.State, hooks []specs.Hook) error {
+func runPoststart(st *state.State, hooks []specs.Hook, leave func()) error {
 	for i := range hooks {
-		if err := runHook(fmt.Sprintf("hooks.poststart[%d]", i), &hooks[i], st.Tongs.Bundle, specState(st, specs.StateRunning, st.PID)); err != nil {
+		if err := runHook(fmt.Sprintf("hooks.poststart[%d]", i), &hooks[i], st.Tongs.Bundle, specState(st, specs.StateRunning, st.PID), leave); err != nil {
 			return err
 		}
 	}
@@ -147,9 +156,9 @@ func runPoststart(st *state.State, hooks []specs.Hook) error {
 
 // runPoststop runs the hooks of poststop, all of them: the container is gone,
 // whatever one of them says (runtime-spec 1.3, runtime § Lifecycle).
-func runPoststop(st *state.State, hooks []specs.Hook, warn func(string)) {
+func runPoststop(st *state.State, hooks []specs.Hook, warn func(string), leave func()) {
 	for i := range hooks {
-		if err := runHook(fmt.Sprintf("hooks.poststop[%d]", i), &hooks[i], st.Tongs.Bundle, specState(st, specs.StateStopped, 0)); err != nil {
+		if err := runHook(fmt.Sprintf("hooks.poststop[%d]", i), &hooks[i], st.Tongs.Bundle, specState(st, specs.StateStopped, 0), leave); err != nil {
 			warn(err.Error())
 		}
 	}

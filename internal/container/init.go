@@ -32,6 +32,7 @@ type Init struct {
 	stub  *stub.Stub
 	env   *setup.Env
 	agent *agent
+	leave func() // see runHook
 	tail  *kernel.Batch
 }
 
@@ -59,7 +60,7 @@ func (i *Init) Start() error {
 	if err != nil {
 		return died(i.group, err)
 	}
-	return runPoststart(i.st, h.Poststart)
+	return runPoststart(i.st, h.Poststart, i.leave)
 }
 
 // tellOutOfMemory warns of a container that has ended with nothing else to say
@@ -136,12 +137,20 @@ func (c *creation) identify(pid int) error {
 		return err
 	}
 	c.st.PID, c.st.Start = id.PID, id.Start
+	if c.rdt != nil {
+		c.st.Tongs.Owned.Resctrl = c.rdt.OwnedAfter()
+	}
 	if len(c.group.Hierarchies()) == 0 { // Create did without
 		c.st.CgroupPaths, c.st.Tongs.Owned.Cgroups = map[string]string{}, nil
 	}
-	c.st.NamespacePaths = make(map[string]string, len(c.st.Config.Namespaces))
-	for _, n := range c.st.Config.Namespaces {
-		c.st.NamespacePaths[n.Type] = "/proc/" + strconv.Itoa(id.PID) + "/ns/" + namespaceFile(n.Type)
+	// All, as runc has it: also those that are the host's. A time namespace, which
+	// runc 1.1 does not know, is in it only if it is the container's.
+	c.st.NamespacePaths = make(map[string]string, 8)
+	for _, t := range namespaceTypes() {
+		name, file := namespaceName(t)
+		if t != specs.TimeNamespace || slices.ContainsFunc(c.st.Config.Namespaces, func(n state.Namespace) bool { return n.Type == name }) {
+			c.st.NamespacePaths[name] = "/proc/" + strconv.Itoa(id.PID) + "/ns/" + file
+		}
 	}
 	return nil
 }
@@ -154,21 +163,20 @@ func (c *creation) setPhase() {
 	}
 }
 
-func namespaceFile(name string) string {
-	_, file := namespaceName(namespaceType(name))
-	return file
-}
-
 // namespaceType is the type that the state calls by a name, empty if there is
 // none.
 func namespaceType(name string) specs.LinuxNamespaceType {
-	for _, t := range []specs.LinuxNamespaceType{specs.PIDNamespace, specs.NetworkNamespace, specs.MountNamespace, specs.IPCNamespace,
-		specs.UTSNamespace, specs.UserNamespace, specs.CgroupNamespace, specs.TimeNamespace} {
+	for _, t := range namespaceTypes() {
 		if n, _ := namespaceName(t); n == name {
 			return t
 		}
 	}
 	return ""
+}
+
+func namespaceTypes() []specs.LinuxNamespaceType {
+	return []specs.LinuxNamespaceType{specs.PIDNamespace, specs.NetworkNamespace, specs.MountNamespace, specs.IPCNamespace,
+		specs.UTSNamespace, specs.UserNamespace, specs.CgroupNamespace, specs.TimeNamespace}
 }
 
 // streams says what the container's standard streams are, for checkpoints: a pipe
@@ -227,6 +235,9 @@ func (c *creation) newState() error {
 			name, _ := namespaceName(n.Type)
 			st.Config.Namespaces = append(st.Config.Namespaces, state.Namespace{Type: name, Path: n.Path})
 		}
+	}
+	if c.rdt != nil {
+		st.IntelRdtPath, st.Tongs.Owned.Resctrl = c.rdt.Dir(), c.rdt.Owned()
 	}
 	c.st = st
 	return nil

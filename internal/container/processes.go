@@ -25,11 +25,14 @@ func Processes(store *state.Store, id string) (pids []int, err error) {
 		pids, err = g.PIDs()
 		return err
 	})
+	if err == nil && len(pids) == 0 { // ended, or moved away by somebody
+		return withoutCgroup(info)
+	}
 	return pids, err
 }
 
-// withoutCgroup lists the processes of an ordinary user's container that has no
-// cgroup: the first, those of its PID namespace, if that was made for it, and
+// withoutCgroup lists the processes of a container that has no cgroup, as that of
+// an ordinary user, or is not in it: the first, those of its PID namespace, if that was made for it, and
 // the descendants of all these.
 func withoutCgroup(info *Info) ([]int, error) {
 	first := info.PID()

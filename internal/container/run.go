@@ -75,7 +75,7 @@ func deleteOwn(init *Init, ended bool, warn func(string)) {
 		err = destroyOwn(init, ended)
 		init.Dir.Unlock()
 		if hooks := init.env.Spec.Hooks; err == nil && hooks != nil {
-			runPoststop(init.st, hooks.Poststop, warn)
+			runPoststop(init.st, hooks.Poststop, warn, init.leave)
 		}
 	}
 	if err != nil && !errors.Is(err, state.ErrNotExist) { // somebody else deleted it
@@ -86,7 +86,7 @@ func deleteOwn(init *Init, ended bool, warn func(string)) {
 // destroyOwn is destroy for the process that has made the container. If a cgroup
 // can be removed at once, then nothing in it is left to be killed.
 func destroyOwn(init *Init, ended bool) error {
-	if ended && init.group.RemoveEmpty() {
+	if ended && len(init.st.Tongs.Owned.Resctrl) == 0 && init.group.RemoveEmpty() {
 		return init.Dir.Remove()
 	}
 	return destroyNow(init.Dir, init.st)

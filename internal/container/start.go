@@ -37,6 +37,9 @@ func Start(store *state.Store, id, notifySocket string, warn func(string)) error
 	return withLocked(store, id, func(d *state.Dir, info *Info) error {
 		switch info.Status {
 		case Created:
+			if info.State.Runc {
+				return errors.New("cannot start a container that runc has created: use runc start")
+			}
 			return startReady(d, info.State, notifySocket, warn)
 		case Stopped:
 			return errStartStopped
@@ -84,7 +87,7 @@ func startHooked(d *state.Dir, st *state.State, p *state.Process, warn func(stri
 			return err
 		}
 	}
-	if err = runPoststart(st, spec.Hooks.Poststart); err != nil {
+	if err = runPoststart(st, spec.Hooks.Poststart, nil); err != nil {
 		killFailed(st, warn)
 	}
 	return err

@@ -182,17 +182,30 @@ func (h *Host) cgroups() []string {
 	return list
 }
 
-// RemoveCgroups removes the empty cgroups of this test that have the name, for
-// those that a runtime has to leave.
+// RemoveCgroups removes the empty cgroups of this test that have the name, and
+// what is below, for those that a runtime has to leave.
 func (h *Host) RemoveCgroups(name string) {
 	h.t.Helper()
 	for _, dir := range h.cgroups() {
-		if filepath.Base(dir) != name {
-			continue
+		if filepath.Base(dir) == name {
+			h.removeCgroup(dir)
 		}
-		if err := os.Remove(dir); err != nil {
-			h.t.Errorf("cannot remove a cgroup: %v", err)
+	}
+}
+
+func (h *Host) removeCgroup(dir string) {
+	h.t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		h.t.Errorf("cannot remove a cgroup: %v", err)
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			h.removeCgroup(filepath.Join(dir, e.Name()))
 		}
+	}
+	if err := os.Remove(dir); err != nil {
+		h.t.Errorf("cannot remove a cgroup: %v", err)
 	}
 }
 

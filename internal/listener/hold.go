@@ -38,7 +38,7 @@ type Held struct {
 // listener, and when it has returned without an error, the process goes on.
 // It is killed otherwise, and also if we end before.
 func Hold(pid, pidfd int, give func(listener int) error) (*Held, error) {
-	t, begun, done := &tracee{pid: pid, pidfd: pidfd, give: give}, make(chan error), make(chan error, 1)
+	t, begun, done := &tracee{pid: pid, pidfd: pidfd, give: give}, make(chan error, 1), make(chan error, 1)
 	go func() {
 		// Never unlocked: the tracer is the thread, and ends with it.
 		runtime.LockOSThread()
@@ -48,10 +48,15 @@ func Hold(pid, pidfd int, give func(listener int) error) (*Held, error) {
 			done <- t.follow()
 		}
 	}()
-	if err := <-begun; err != nil {
-		return nil, err
+	select {
+	case err := <-begun:
+		if err != nil {
+			return nil, err
+		}
+		return &Held{pidfd, done}, nil
+	case <-time.After(limit): // it is frozen, say
+		return nil, fmt.Errorf("cannot trace the container's process: it has not stopped for %v", limit)
 	}
-	return &Held{pidfd, done}, nil
 }
 
 // Wait returns when the process has its filter and is on its own again, or with

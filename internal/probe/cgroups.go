@@ -24,7 +24,7 @@ func (w *World) cgroups() []Finding {
 	if !unified() {
 		return w.cgroupsV1(f)
 	}
-	if !w.user {
+	if !w.user && !w.nested {
 		f.Detail = "v2: " + line(cgroupRoot+"/cgroup.controllers")
 		return append(one(f, unix.Access(cgroupRoot, unix.W_OK)), controllers(cgroupRoot))
 	}
@@ -90,7 +90,7 @@ func (w *World) cgroupsV1(f Finding) []Finding {
 	switch {
 	case err == nil && len(names) == 0:
 		err = errors.New("nothing is mounted there")
-	case err == nil && w.user:
+	case err == nil && (w.user || w.nested):
 		f.Serves, f.Remedy = "limits of ordinary users' containers", "boot with cgroup v2"
 		err = errors.New("cgroup v1 cannot be given to an ordinary user: containers have no limits")
 	}
@@ -105,7 +105,7 @@ func (w *World) cgroupsV1(f Finding) []Finding {
 
 // devices tries to limit devices.
 func (w *World) devices() []Finding {
-	if !unified() || w.user || w.Devices == nil {
+	if !unified() || w.user || w.nested || w.Devices == nil {
 		return nil // v1 has files for it; users get the devices that they are given
 	}
 	return one(Finding{Name: "device programs", Serves: "linux.resources.devices", Required: true, Remedy: "give tongs CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN, and a kernel with CONFIG_CGROUP_BPF"}, w.Devices())

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"tongs/internal/kernel"
 )
 
 // kernelCalls tries the calls without which there is no container, the newest of
@@ -26,11 +28,19 @@ func (w *World) kernelCalls() []Finding {
 	add("openat2", closing(unix.Openat2(unix.AT_FDCWD, ".", &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})))
 	add("pidfd_open", closing(unix.PidfdOpen(unix.Getpid(), 0)))
 	add("close_range", unix.CloseRange(1<<30, 1<<30, 0))
-	if !w.user {
-		add("open_tree, mount_setattr", detachedCopy())
-		add("fsopen", closing(unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)))
-	}
 	return append(list, memoryFiles())
+}
+
+// mounts tries what each container does, in namespaces as its process has them.
+func (w *World) mounts() []Finding {
+	flags := uint64(unix.CLONE_NEWNS)
+	if w.user {
+		flags |= unix.CLONE_NEWUSER
+	}
+	f := Finding{Serves: "containers", Required: true, Remedy: "give tongs CAP_SYS_ADMIN; if it has it, let what is around it (a sandbox, a seccomp profile) allow the calls"}
+	tree, fs := f, f
+	tree.Name, fs.Name = "open_tree, mount_setattr", "fsopen"
+	return []Finding{tree.of(w.inside(flags, copyTree)), fs.of(w.inside(flags, mountNew("tmpfs")))}
 }
 
 func closing(fd int, err error) error {
@@ -56,14 +66,13 @@ func kernelRelease() (string, error) {
 	return release, nil
 }
 
-// detachedCopy is what each root file system becomes.
-func detachedCopy() error {
-	fd, err := unix.OpenTree(unix.AT_FDCWD, "/", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	return unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NOSUID})
+// copyTree is what becomes of each root file system.
+func copyTree(b *kernel.Batch) {
+	b.For("", "cannot copy mounts")
+	// With all that is mounted below: in a user namespace that may not be uncovered.
+	h := b.OpenTree(kernel.CWD(), "/", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+	b.MountSetattr(h, 0, kernel.MountAttr{Set: unix.MOUNT_ATTR_NOSUID})
+	b.Close(h)
 }
 
 func memoryFiles() Finding {

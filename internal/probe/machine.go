@@ -15,7 +15,7 @@ import (
 // machine looks at tongs' own surroundings.
 func (w *World) machine() []Finding {
 	list := one(Finding{Name: "state directory", Serves: "containers", Required: true, Detail: w.Root, Remedy: "give --root a directory that this user may write to"}, writable(w.Root))
-	if !w.user {
+	if !w.user && !w.nested {
 		list = append(list, Finding{Name: "capabilities", Serves: "configurations that give containers all of them, or raise limits",
 			Remedy: "start tongs with the capabilities (docker: --privileged)"}.of(allCapabilities()))
 	}
@@ -92,7 +92,7 @@ func rootFileSystem() string {
 // idmaps tries mounts with mapped owners in each of the file systems.
 func (w *World) idmaps() []Finding {
 	f := Finding{Name: "idmapped mounts", Serves: "mounts with idmap or uidMappings"}
-	if w.user {
+	if w.user || w.nested {
 		f.Remedy = "only root of the host can make them"
 		return one(f, unix.EPERM)
 	}

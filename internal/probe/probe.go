@@ -37,18 +37,27 @@ type World struct {
 	// Devices tries the program that limits devices in a cgroup (v2).
 	Devices func() error
 
-	user bool // not root
+	user   bool // not root
+	nested bool // in a user namespace that is not the host's
 }
 
 // Look asks everything, in the order in which a reader wants it.
 func Look(w *World) []Finding {
-	w.user = unix.Geteuid() != 0
+	w.user, w.nested = unix.Geteuid() != 0, nested()
 	var list []Finding
-	for _, ask := range []func() []Finding{w.kernelCalls, w.namespaces, w.userNamespaces, w.identities, w.cgroups, w.devices, w.serviceManager,
+	for _, ask := range []func() []Finding{w.kernelCalls, w.mounts, w.namespaces, w.userNamespaces, w.identities, w.cgroups, w.devices, w.serviceManager,
 		seccomp, securityModules, w.idmaps, w.machine} {
 		list = append(list, ask()...)
 	}
 	return list
+}
+
+// nested compares with the user namespace that the kernel begins with
+// (PROC_USER_INIT_INO, 3.8).
+func nested() bool {
+	const first = 0xEFFFFFFD
+	var st unix.Stat_t
+	return unix.Stat("/proc/self/ns/user", &st) == nil && st.Ino != first
 }
 
 // of completes a finding with what came out.

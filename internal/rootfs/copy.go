@@ -43,8 +43,10 @@ func Copy(k kernel.Kernel, field string, from, to kernel.Handle) error {
 	c := &copier{k: k, field: field, names: map[inode]string{}}
 	b := c.batch("/")
 	tree := b.OpenTree(from, "", unix.OPEN_TREE_CLONE)
-	b.MountSetattr(tree, 0, kernel.MountAttr{Set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOSYMFOLLOW |
-		unix.MOUNT_ATTR_NOATIME, Clear: unix.MOUNT_ATTR__ATIME, Propagation: unix.MS_PRIVATE})
+	b.MountSetattr(tree, 0, kernel.MountAttr{Set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOSYMFOLLOW,
+		Propagation: unix.MS_PRIVATE})
+	b.MountSetattr(tree, 0, kernel.MountAttr{Set: unix.MOUNT_ATTR_NOATIME, Clear: unix.MOUNT_ATTR__ATIME})
+	b.Allow(unix.EPERM) // a user namespace cannot change how access times are kept
 	d := folder{from: b.Openat2(tree, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0, oneStep)}
 	d.to = b.Openat2(to, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0, oneStep)
 	if err := k.Run(b); err != nil {

@@ -17,6 +17,9 @@ type attached struct {
 // attach puts the finished mount at its place and sets its propagation.
 func (e *Env) attach(m *mount, place *rootfs.Place) {
 	e.guardProc(m, place)
+	if m.path == "/" {
+		e.late = nil // what is below will be detached
+	}
 	l := late{m.field + ".options", m.h, m.path}
 	if m.lock && e.rootDetached() {
 		e.lock(l) // what is attached to a detached tree cannot be changed

@@ -113,21 +113,26 @@ func (e *Env) buildCgroup(m *mount) bool {
 	return e.bindsCgroup2(m)
 }
 
-// bindsCgroup2 reports whether a mount of cgroup v2 shows a copy of the host's:
-// the kernel mounts it for the root of the user namespace that the cgroup
-// namespace belongs to (cgroup_namespaces(7)).
+// bindsCgroup2 reports whether a mount of cgroup v2 shows a copy of the host's: the
+// kernel mounts it for the root of the user namespace that the cgroup namespace
+// belongs to (cgroup_namespaces(7)). For the host's root it does, and takes nsdelegate
+// and memory_recursiveprot from all mounts of the host, since options that are not
+// given to a mount in the first cgroup namespace are cleared.
 func (e *Env) bindsCgroup2(m *mount) bool {
-	return m.fstype == "cgroup2" && !e.NoCgroup && e.inUserNamespace() && !e.hasNamespace(specs.CgroupNamespace)
+	return m.fstype == "cgroup2" && !e.NoCgroup && !e.hasNamespace(specs.CgroupNamespace) && (e.CgroupV2 || e.inUserNamespace())
 }
 
-// openCgroup2 opens the host's cgroups. What lies in them may be the user's own,
-// and must not be changed from the container (CVE-2023-25809): the copy is
-// read-only, whatever the options of the mount say.
+// openCgroup2 opens the host's cgroups. In a user namespace, what lies in them may be
+// the user's own, and must not be changed from the container (CVE-2023-25809): the
+// copy is read-only, whatever the options of the mount say.
 func (e *Env) openCgroup2(m *mount) error {
 	b := e.onHost()
 	b.For(m.field, "cannot open the host's cgroups")
 	m.h = b.OpenTree(kernel.CWD(), "/sys/fs/cgroup", unix.OPEN_TREE_CLONE|unix.AT_RECURSIVE)
-	set := m.opt.set | m.opt.recSet | unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+	set := m.opt.set | m.opt.recSet | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+	if e.inUserNamespace() {
+		set |= unix.MOUNT_ATTR_RDONLY
+	}
 	b.MountSetattr(m.h, unix.AT_RECURSIVE, kernel.MountAttr{Set: set &^ unix.MOUNT_ATTR__ATIME, Propagation: unix.MS_PRIVATE})
 	e.keepTree(&m.h)
 	return e.trees.Run(b)

@@ -2,6 +2,7 @@ package setup
 
 import (
 	"fmt"
+	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -14,7 +15,8 @@ import (
 // user namespace keeps nodes from being made (mknod(2), EPERM).
 type deviceBind struct {
 	device
-	h kernel.Handle
+	h    kernel.Handle
+	root *kernel.Stat // of the copy
 }
 
 // bindsDevices reports whether devices are binds of the host's nodes.
@@ -30,7 +32,7 @@ func openDevices(e *Env) error {
 		return nil
 	}
 	for _, d := range e.devices() {
-		if d.node() {
+		if d.node() && !e.mountsOn(d.path) {
 			e.binds = append(e.binds, &deviceBind{device: d})
 		}
 	}
@@ -40,6 +42,7 @@ func openDevices(e *Env) error {
 		d.h = b.OpenTree(kernel.CWD(), d.path, unix.OPEN_TREE_CLONE)
 		b.MountSetattr(d.h, 0, kernel.MountAttr{Clear: unix.MOUNT_ATTR_NODEV, Propagation: unix.MS_PRIVATE})
 		st := b.Stat(d.h)
+		d.root = st
 		b.Check(func() error {
 			major, minor := st.Rdev()
 			if st.Type() != d.mode&unix.S_IFMT || major != d.major || minor != d.minor {
@@ -52,21 +55,37 @@ func openDevices(e *Env) error {
 	return e.trees.Run(b)
 }
 
+// mountsOn reports whether the configuration mounts something just there: engines
+// without privileges bind devices themselves.
+func (e *Env) mountsOn(path string) bool {
+	return slices.ContainsFunc(e.plan(), func(m *mount) bool { return m.path == path })
+}
+
 // bindDevices lays the host's nodes over files, which are made where they are
 // missing.
 func (e *Env) bindDevices() error {
-	if len(e.binds) == 0 {
+	var asked []*deviceBind
+	for _, d := range e.binds {
+		if dir, name := rootfs.Parent(d.path); e.devSet && dir == "/dev" { // fillDev has made the file
+			e.B.For(d.field, "cannot open "+d.path)
+			at := &rootfs.Place{Path: d.path, H: e.B.Openat2(e.dev, name, unix.O_PATH|unix.O_NOFOLLOW, 0, kernel.InRootReal)}
+			e.bindDevice(d, at)
+		} else {
+			asked = append(asked, d)
+		}
+	}
+	if len(asked) == 0 {
 		return nil
 	}
-	places := make([]*rootfs.Place, len(e.binds))
-	for i, d := range e.binds {
+	places := make([]*rootfs.Place, len(asked))
+	for i, d := range asked {
 		e.B.For(d.field, "cannot look up "+d.path)
 		places[i] = e.Root.Look(e.B, d.path)
 	}
 	if err := e.Sync(); err != nil {
 		return err
 	}
-	for i, d := range e.binds {
+	for i, d := range asked {
 		if places[i].Errno() != 0 {
 			var err error
 			if places[i], err = e.Root.Make(d.field, d.path, false); err != nil {
@@ -76,8 +95,16 @@ func (e *Env) bindDevices() error {
 		if places[i].IsDir() {
 			return fmt.Errorf("%s: %s is a directory", d.field, d.path)
 		}
-		e.Root.Attach(e.B, d.field, d.h, places[i])
-		e.B.Close(d.h)
+		e.bindDevice(d, places[i])
 	}
 	return nil
+}
+
+func (e *Env) bindDevice(d *deviceBind, at *rootfs.Place) {
+	e.Root.Move(e.B, d.field, d.h, at)
+	e.unverified = append(e.unverified, attached{d.field, at, d.root})
+	if e.hooksBeforePivot() {
+		e.verifyNow()
+	}
+	e.B.Close(d.h)
 }

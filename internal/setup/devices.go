@@ -97,7 +97,7 @@ func (e *Env) fillDev(dev kernel.Handle) {
 		}
 	}
 	e.linkDevicesIn(dev, true)
-	e.devSet = true
+	e.dev, e.devSet = dev, true
 }
 
 // makeDevice adds calls that make one node in a directory that is new.

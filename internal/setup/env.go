@@ -85,6 +85,7 @@ type Env struct {
 	FirstOwn  uint          // the container's first descriptor that its program does not get
 
 	root      kernel.Handle            // root.path's tree
+	atName    bool                     // it is attached at root.path and not over "/"
 	rootDir   *kernel.Stat             // of root.path
 	rootFS    *kernel.Statfs           // that root.path lies in
 	freight   *freight                 // sources that are sent; nil if they are inherited
@@ -104,6 +105,7 @@ type Env struct {
 	proc       kernel.Handle
 	hostProc   kernel.Handle // for the labels of the process
 	hasKcore   bool          // the host has /proc/kcore
+	dev        kernel.Handle // the /dev that was filled while it was detached
 	devSet     bool          // /dev was filled while it was detached
 
 	files *kernel.Limit // of descriptors as the caller has it, if it was raised

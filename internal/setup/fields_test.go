@@ -16,9 +16,6 @@ func claims() map[string][]string {
 		for _, s := range order {
 			for _, f := range s.Fields {
 				who := "the step " + s.Name
-				if slices.Contains(unsupported(), f) && s.Name == "supported fields only" {
-					who = "unsupported()"
-				}
 				c[f] = append(c[f], who)
 			}
 		}
@@ -52,8 +49,8 @@ func leaves(t reflect.Type, path string) []string {
 	return list
 }
 
-// Each field of the specification's types has exactly one owner: a step, the
-// list of what is refused, or the list of what needs no step. A field that a
+// Each field of the specification's types has exactly one owner: a step, or
+// the list of what needs no step. A field that a
 // new release of the specification brings fails here until somebody decides.
 func TestFieldsHaveOwners(t *testing.T) {
 	all := leaves(reflect.TypeFor[specs.Spec](), "")
@@ -71,7 +68,7 @@ func TestFieldsHaveOwners(t *testing.T) {
 		}
 		switch len(owners) {
 		case 0:
-			t.Errorf("%s: no step has it in Fields, and it is neither in unsupported() nor in Ignored()", leaf)
+			t.Errorf("%s: no step has it in Fields, and it is not in Ignored()", leaf)
 		case 1:
 		default:
 			slices.Sort(owners)
@@ -89,22 +86,6 @@ func TestIgnoredHaveReasons(t *testing.T) {
 	for path, reason := range Ignored() {
 		if len(reason) < len("of Windows") {
 			t.Errorf("%s: %q is no reason", path, reason)
-		}
-	}
-}
-
-// The list of refused fields is what refuseUnsupported refuses.
-func TestUnsupportedAreRefused(t *testing.T) {
-	s := parseSections(goldenFile(t, "unsupported"))
-	for _, path := range unsupported() {
-		if !strings.Contains(s.text["error"], path+": not supported") {
-			t.Errorf("%s is in unsupported(), but testdata/unsupported.txtar does not refuse it", path)
-		}
-	}
-	for line := range strings.Lines(s.text["error"]) {
-		path, _, _ := strings.Cut(line, ": ")
-		if !slices.Contains(unsupported(), path) && !strings.Contains(path, "[") {
-			t.Errorf("%s is refused, but not in unsupported()", path)
 		}
 	}
 }

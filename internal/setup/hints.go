@@ -56,9 +56,11 @@ func (e *Env) why(c *kernel.CallError) string {
 	case c.Errno == unix.ENOSPC && c.Name == "unshare":
 		return "the limit of namespaces is reached (sysctl user.max_*_namespaces), or 32 user namespaces are nested"
 	case denied && c.Name == "write" && strings.HasSuffix(c.Want, "map"):
-		return "these ids are not the user's to map"
+		return "these ids are not the user's to map (root's can be mapped with CAP_SETFCAP only)"
 	case denied && c.Name == "prlimit64":
 		return "only the host's root may raise a limit"
+	case c.Errno == unix.EINVAL && (c.Name == "setresuid" || c.Name == "setresgid" || c.Name == "setgroups"):
+		return "the id is not mapped in the user namespace"
 	case denied && c.Name == "setgroups":
 		return "the user namespace denies setgroups, since it maps one id only"
 	}

@@ -208,5 +208,6 @@ func attachForHooks(e *Env) (bool, error) {
 	e.B.For("root.path", "cannot attach the root file system at "+p)
 	e.B.MoveMount(e.root, at)
 	e.B.Close(at)
+	e.atName = true
 	return true, nil
 }

@@ -117,3 +117,15 @@ func (e *Env) makeMapping(k kernel.Kernel, pid kernel.Handle, maps []mapFile) (k
 	ns := b.Openat2(kernel.CWD(), processFile(pid, "ns/user"), unix.O_RDONLY, 0, 0)
 	return ns, e.Host.Run(b)
 }
+
+// refuseMapped refuses mapped owners of mounts that are no binds: who makes the
+// file system could give its files their owners.
+func refuseMapped(e *Env) error {
+	var errs []error
+	for _, m := range e.plan() {
+		if m.idmapped() && !m.opt.bind {
+			errs = append(errs, fmt.Errorf("%s.options: only bind mounts can have mapped owners", m.field))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -7,7 +7,7 @@ package setup
 // opens is inherited by that process.
 func HostOrder() []Step {
 	return []Step{
-		{"supported fields only", unsupported(), refuseUnsupported},
+		{"mapped owners", nil, refuseMapped},
 		{"host", nil, lookAtHost},                                            // what tongs may depends on its user namespace
 		{"namespaces to join", []string{"linux.namespaces"}, openNamespaces}, // before the sources, whose owners one may map
 		{"trees of the host", nil, openTrees},                                // TreeOrder
@@ -106,6 +106,12 @@ func CreateOrder() []Step {
 		{"program", nil, chooseProgram},
 		{"home directory", nil, setHome}, // from what was read
 	}
+}
+
+// ShowOrder comes between CreateOrder or ExecOrder and TailOrder, when the process
+// is to be traced by an ordinary user, and so can be by others.
+func ShowOrder() []Step {
+	return []Step{{"close descriptors", nil, closeAll}}
 }
 
 // TailOrder is what the container's process does without tongs: it is queued

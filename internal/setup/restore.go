@@ -46,7 +46,7 @@ type InheritedNamespace struct {
 // RestoreHostOrder is HostOrder for a restore.
 func RestoreHostOrder() []Step {
 	return []Step{
-		{"supported fields only", nil, refuseUnsupported},
+		{"mapped owners", nil, refuseMapped},
 		{"host", nil, lookAtHost},
 		{"namespaces to join", nil, openNamespaces},
 		{"trees of the host", nil, openTrees},

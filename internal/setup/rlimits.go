@@ -24,12 +24,6 @@ func setRlimits(e *Env) error {
 		return nil
 	}
 	inUser := e.hasNamespace(specs.UserNamespace)
-	if inUser { // only the host may raise them
-		if err := e.run(); err != nil {
-			return err
-		}
-		self, b = e.PID, &kernel.Batch{}
-	}
 	for i, r := range e.Spec.Process.Rlimits {
 		n := rlimit(r.Type)
 		if n < 0 {
@@ -37,11 +31,26 @@ func setRlimits(e *Env) error {
 		}
 		b.For(item("process.rlimits", i), "cannot set "+r.Type)
 		b.Prlimit(self, n, r.Soft, r.Hard)
-	}
-	if inUser {
-		return e.Host.Run(b)
+		if inUser {
+			e.raiseLater(i, n)
+		}
 	}
 	return nil
+}
+
+// raiseLater sets a limit from the host, if the call that was added last was not
+// allowed to: to raise one takes rights in the host's user namespace.
+func (e *Env) raiseLater(i, n int) {
+	r, tried := e.Spec.Process.Rlimits[i], e.B.Allow(unix.EPERM).Last()
+	e.B.Check(func() error {
+		if tried.Errno() == 0 {
+			return nil
+		}
+		b := &kernel.Batch{}
+		b.For(item("process.rlimits", i), "cannot set "+r.Type)
+		b.Prlimit(e.PID, n, r.Soft, r.Hard)
+		return e.Host.Run(b)
+	})
 }
 
 // usualFiles is how many descriptors a caller leaves a container's process at least,

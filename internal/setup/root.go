@@ -108,6 +108,10 @@ func enterRoot(e *Env) error {
 		if err := e.hideOldProc(); err != nil {
 			return err
 		}
+		if e.atName { // whoever joins the namespace begins in what lies over its root
+			e.B.For("root.path", "cannot move the root file system over the old root")
+			e.B.MoveMountRoot(e.root)
+		}
 	}
 	e.B.For("root.path", "cannot make the root file system the root directory")
 	e.B.Fchdir(e.Root.Dir)
@@ -116,8 +120,43 @@ func enterRoot(e *Env) error {
 		return nil
 	}
 	e.B.PivotRoot().UmountCwd().Chdir("/")
+	e.detachRest()
 	return nil
 }
+
+// detachRest detaches what is still mounted over the new root. The call above
+// takes the topmost mount only, and the old root has others on it if the host or
+// a mount on "/" has put them there. Whatever stayed would be the container's:
+// "/.." leads to what lies over the root directory, and so does setns(2).
+func (e *Env) detachRest() {
+	own := e.rootDir
+	if e.Root.Dir != e.root {
+		own = e.B.Stat(e.Root.Dir)
+	}
+	const text = "cannot detach what is mounted over the root directory"
+	e.B.For("root.path", text)
+	top := e.B.StatPath("/..")
+	e.B.Check(func() error {
+		for range maxOverRoot {
+			if top.MountID() == own.MountID() {
+				return nil
+			}
+			b := &kernel.Batch{}
+			b.For("root.path", text)
+			b.UmountCwd()
+			top = b.StatPath("/..")
+			if err := e.K.Run(b); err != nil {
+				return err
+			}
+		}
+		return errOverRoot
+	})
+}
+
+// maxOverRoot bounds the mounts that lie over the old root.
+const maxOverRoot = 1000
+
+var errOverRoot = errors.New("root.path: something is mounted over the root directory")
 
 // shareRoot applies a propagation that the root may have only in the end: the
 // pivot refuses a shared root, and masks and read-only paths are copies, which

@@ -4,6 +4,7 @@ package state
 // a quarter of the time that `tongs state` may take. A test compares the two.
 
 func (st *State) read(r *reader) {
+	st.Runc = true // unless there is what only tongs writes
 	r.object(func(key string) {
 		switch key {
 		case "id":
@@ -27,6 +28,7 @@ func (st *State) read(r *reader) {
 		case "intel_rdt_path":
 			st.IntelRdtPath = r.str()
 		case "tongs":
+			st.Runc = false
 			st.Tongs.read(r)
 		default:
 			r.skip()
@@ -55,6 +57,8 @@ func (c *Config) read(r *reader) {
 			c.Version = r.str()
 		case "labels":
 			c.Labels = r.strs()
+		case "no_new_keyring":
+			c.NoNewKeyring = r.bool()
 		default:
 			r.skip()
 		}
@@ -104,6 +108,8 @@ func (c *Cgroups) read(r *reader) {
 			c.ScopePrefix = r.str()
 		case "Systemd":
 			c.Systemd = r.bool()
+		case "cpu_shares":
+			c.CPUShares = r.uint()
 		case "Rootless":
 			c.Rootless = r.bool()
 		default:
@@ -176,6 +182,8 @@ func (o *Owned) read(r *reader) {
 		switch key {
 		case "cgroups":
 			o.Cgroups = r.strs()
+		case "resctrl":
+			o.Resctrl = r.strs()
 		default:
 			r.skip()
 		}

@@ -54,9 +54,13 @@ func (c *Config) write(w *writer) {
 	w.key("scope_prefix").str(c.Cgroups.ScopePrefix)
 	w.key("Systemd").bool(c.Cgroups.Systemd)
 	w.key("Rootless").bool(c.Cgroups.Rootless)
+	w.key("cpu_shares").uint(c.Cgroups.CPUShares)
 	w.close('}')
 	w.key("version").str(c.Version)
 	w.key("labels").strs(c.Labels)
+	if c.NoNewKeyring {
+		w.key("no_new_keyring").bool(true)
+	}
 	w.close('}')
 }
 
@@ -94,6 +98,9 @@ func (o *Own) write(w *writer) {
 	w.key("owned").open('{')
 	if len(o.Owned.Cgroups) > 0 {
 		w.key("cgroups").strs(o.Owned.Cgroups)
+	}
+	if len(o.Owned.Resctrl) > 0 {
+		w.key("resctrl").strs(o.Owned.Resctrl)
 	}
 	w.close('}')
 	if len(o.Annotations) > 0 {

@@ -47,6 +47,10 @@ type State struct {
 	ExternalDescriptors []string          `json:"external_descriptors,omitempty"`
 	IntelRdtPath        string            `json:"intel_rdt_path"`
 	Tongs               Own               `json:"tongs"`
+
+	// Runc: runc made the container. Its process waits for runc's start, in another
+	// way than ours does.
+	Runc bool `json:"-"`
 }
 
 // Config is the part of runc's "config" object that outside readers use.
@@ -60,6 +64,8 @@ type Config struct {
 	Cgroups     Cgroups     `json:"cgroups"`
 	Version     string      `json:"version"` // ociVersion of config.json
 	Labels      []string    `json:"labels"`  // annotations as "key=value", and "bundle=DIR"
+
+	NoNewKeyring bool `json:"no_new_keyring,omitempty"` // written by runc only
 }
 
 // Namespace is one namespace of the container: "NEWPID", and its path when it
@@ -84,6 +90,9 @@ type Cgroups struct {
 	ScopePrefix string `json:"scope_prefix"`
 	Systemd     bool   `json:"Systemd"`
 	Rootless    bool   `json:"Rootless"`
+	// CPUShares is always 0: without any of the limits' keys runc finds no limits
+	// object, and refuses to touch the container.
+	CPUShares uint64 `json:"cpu_shares"`
 }
 
 // Own is what only tongs reads.
@@ -112,6 +121,7 @@ type Root struct {
 // must go with it. It is written before the first of these things exists.
 type Owned struct {
 	Cgroups []string `json:"cgroups,omitempty"` // absolute paths
+	Resctrl []string `json:"resctrl,omitempty"` // the same
 }
 
 // maxPID is the kernel's PID_MAX_LIMIT on 64-bit machines.
@@ -124,8 +134,8 @@ func (st *State) Encode() []byte {
 	return w.buf
 }
 
-// Decode reads the bytes of state.json. It refuses what no tongs can have
-// written, so that a damaged file is found here and not by a signal to the
+// Decode reads the bytes of state.json. It refuses what neither tongs nor runc can
+// have written, so that a damaged file is found here and not by a signal to the
 // wrong process.
 func Decode(data []byte) (*State, error) {
 	st := new(State)
@@ -134,6 +144,9 @@ func Decode(data []byte) (*State, error) {
 	r.end()
 	if r.err != nil {
 		return nil, fmt.Errorf("damaged: %v", r.err)
+	}
+	if st.Runc {
+		st.adopt()
 	}
 	if err := st.check(); err != nil {
 		return nil, err
@@ -144,7 +157,7 @@ func Decode(data []byte) (*State, error) {
 func (st *State) check() error {
 	switch {
 	case st.Tongs.Format == 0:
-		return errors.New("not written by tongs: it has no tongs.format")
+		return errors.New("not written by tongs or runc: it has no tongs.format, and no bundle in config.labels")
 	case st.Tongs.Format != Format:
 		return fmt.Errorf("written by another version of tongs: tongs.format is %d, not %d", st.Tongs.Format, Format)
 	case !validPhase(st.Tongs.Phase):
@@ -164,10 +177,15 @@ func (st *State) check() error {
 			return fmt.Errorf("damaged: cgroup_paths[%q] is not an absolute path: %q", controller, p)
 		}
 	}
-	for i, p := range st.Tongs.Owned.Cgroups {
-		if !plainPath(p) {
-			return fmt.Errorf("damaged: tongs.owned.cgroups[%d] is not an absolute path: %q", i, p)
+	for name, list := range map[string][]string{"cgroups": st.Tongs.Owned.Cgroups, "resctrl": st.Tongs.Owned.Resctrl} {
+		for i, p := range list {
+			if !plainPath(p) {
+				return fmt.Errorf("damaged: tongs.owned.%s[%d] is not an absolute path: %q", name, i, p)
+			}
 		}
+	}
+	if p := st.IntelRdtPath; p != "" && !plainPath(p) {
+		return fmt.Errorf("damaged: intel_rdt_path is not an absolute path: %q", p)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,7 +35,7 @@ func sample() *State {
 			Root:        Root{Path: "/b/rootfs", Dev: 1<<63 + 1, Ino: 7},
 			BootID:      "boot",
 			Runtime:     ProcessID{PID: 12, Start: 13},
-			Owned:       Owned{Cgroups: []string{"/sys/fs/cgroup/c1"}},
+			Owned:       Owned{Cgroups: []string{"/sys/fs/cgroup/c1"}, Resctrl: []string{"/sys/fs/resctrl/c1"}},
 			Annotations: map[string]string{"a": "b"},
 		},
 	}
@@ -77,7 +78,8 @@ func full(t *testing.T) *State {
 	st.Config.Namespaces = []Namespace{{Type: "NEWNET", Path: "/run/netns/x"}}
 	st.Config.UIDMappings = []IDMap{{1, 2, 3}, {4, 5, 6}}
 	st.Config.GIDMappings = []IDMap{{7, 8, 1 << 32}}
-	st.Config.Cgroups = Cgroups{Name: "n", Parent: "p", Path: "/p", ScopePrefix: "s", Systemd: true, Rootless: true}
+	st.Config.Cgroups = Cgroups{Name: "n", Parent: "p", Path: "/p", ScopePrefix: "s", Systemd: true, Rootless: true, CPUShares: 2}
+	st.Config.NoNewKeyring = true
 	st.Config.Labels = []string{"quote=\"\\", "control=\x01\n", "html=<&>", "utf=ä€\U0001f600\u2028", "bad=\xff"}
 	st.Tongs.Annotations = map[string]string{"z": "1", "a<": `{"x":["y"]}`, "": ""}
 	st.Tongs.SystemdCgroup = true
@@ -94,6 +96,9 @@ func noZero(t *testing.T, path string, v reflect.Value) {
 	case v.Type() == reflect.TypeFor[time.Time]():
 	case v.Kind() == reflect.Struct:
 		for i := range v.NumField() {
+			if v.Type().Field(i).Tag.Get("json") == "-" {
+				continue
+			}
 			noZero(t, path+"."+v.Type().Field(i).Name, v.Field(i))
 		}
 	case v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Struct:
@@ -129,6 +134,21 @@ func TestCodecIsEncodingJSON(t *testing.T) {
 				t.Errorf("%s: decoded, error %v\ngot  %+v\nwant %+v", name, r.err, got, &ref)
 			}
 		}
+	}
+}
+
+// A container of runc's is read as one of ours.
+func TestDecodeRunc(t *testing.T) {
+	st, err := Decode([]byte(`{"id":"c1","init_process_pid":5,"init_process_start":6,"config":{"rootfs":"/b/rootfs","version":"1.0.2",
+		"no_new_keyring":true,"cgroups":{"Systemd":true},"labels":["a=b=c","bundle=made up","bundle=/b"]},"cgroup_paths":{"cpu":"/x/c","cpuacct":"/x/c","pids":"/y/c"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(st.Tongs.Owned.Cgroups)
+	want := Own{Format: Format, Phase: Created, Bundle: "/b", OCIVersion: "1.0.2", Root: Root{Path: "/b/rootfs"}, SystemdCgroup: true, NoNewKeyring: true,
+		Owned: Owned{Cgroups: []string{"/x/c", "/y/c"}}, Annotations: map[string]string{"a": "b=c", "bundle": "made up"}}
+	if !st.Runc || !reflect.DeepEqual(st.Tongs, want) {
+		t.Errorf("got  %+v\nwant %+v", st.Tongs, want)
 	}
 }
 

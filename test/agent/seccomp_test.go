@@ -282,3 +282,37 @@ func TestAgentBundleGone(t *testing.T) {
 		t.Errorf("printed %q", r.Stdout)
 	}
 }
+
+// Ordinary users' containers have agents, too.
+func TestAgentOfOrdinaryUser(t *testing.T) {
+	h := linuxtest.One(t).AsUser()
+	other := func(s *specs.Spec) { s.Process.User = specs.User{UID: 7, GID: 8} }
+	for name, edits := range map[string][]linuxtest.Edit{"alone": nil, "sub-ids": {h.User.SubIDs}, "sub-ids, another": {h.User.SubIDs, other}} {
+		h.Sub(t, name, func(t *testing.T, h *linuxtest.Host) {
+			a := serve(t, h, byName)
+			tmp := linuxtest.Mount("/tmp", "tmpfs", "tmpfs", "mode=1777")
+			edits := append([]linuxtest.Edit{asks(a.path, "mkdir", "mkdirat"), tmp, linuxtest.Shell("mkdir /tmp/no 2>/dev/null || mkdir /tmp/yes && echo made; ls /proc/self/fd | wc -l")}, edits...)
+			const want = "made\n4\n" // and the directory of ls
+			if r := h.Run("run", "--bundle", h.Bundle(edits...), h.ID("a")); r.Stdout != want {
+				t.Errorf("run: status %d, %s%s", r.Status, r.Stdout, r.Stderr)
+			}
+			id := h.ID("b")
+			r := h.Must("create", "--bundle", h.Bundle(edits...), id)
+			h.Must("start", id)
+			h.WaitFor(id, "stopped")
+			if r.Reread(); r.Stdout != want {
+				t.Errorf("create, start: %s%s", r.Stdout, r.Stderr)
+			}
+			h.Must("delete", id)
+			id = h.ID("c")
+			h.Must("run", "--detach", "--bundle", h.Bundle(append(edits, linuxtest.Args("/bin/sleep", "1000"))...), id)
+			if r := h.Run("exec", id, "/bin/sh", "-c", "mkdir /tmp/no 2>/dev/null || mkdir /tmp/yes && echo made; ls /proc/self/fd | wc -l"); r.Stdout != want {
+				t.Errorf("exec: status %d, %s%s", r.Status, r.Stdout, r.Stderr)
+			}
+			h.Must("delete", "--force", id)
+			if states, asked := a.heard(); len(states) != 4 || len(asked) != 6 {
+				t.Errorf("told of %d processes, asked %v", len(states), asked)
+			}
+		})
+	}
+}

@@ -176,50 +176,95 @@ func TestIntruder(t *testing.T) {
 	for _, way := range []string{"exec", "join"} {
 		for _, trace := range []bool{false, true} {
 			h.Sub(t, fmt.Sprintf("%s, CAP_SYS_PTRACE %t", way, trace), func(t *testing.T, h *linuxtest.Host) {
-				got := intrude(t, h, program, way, trace)
+				got := intrude(t, h, program, intrusion{way: way, trace: trace})
 				if strings.Contains(got, "wrote ") || strings.Contains(got, "truncated ") {
 					t.Error("a program could be written")
 				}
 				if strings.Contains(got, "host") && (way == "exec" || !trace) {
 					t.Error("the intruder could open what is of the host")
 				}
-				if strings.Contains(got, "program ") && !trace {
-					t.Error("the intruder could open the stub's program")
+				if (strings.Contains(got, "program ") || strings.Contains(got, "stub")) && !trace {
+					t.Error("the intruder could look into the stub")
 				}
 			})
 		}
 	}
 }
 
+// Where the container has a user namespace, or the intruder one below the
+// container's, no capability helps it to look into a process of exec, and with
+// signals it only ends what is the container's.
+func TestIntruderInUserNamespace(t *testing.T) {
+	h := linuxtest.One(t)
+	program := buildIntruder(t, h)
+	for name, i := range map[string]intrusion{
+		"container's":                     {way: "exec", trace: true, edits: []linuxtest.Edit{inUserNamespace}},
+		"container's, signals":            {way: "exec", trace: true, edits: []linuxtest.Edit{inUserNamespace}, words: []string{"signal"}},
+		"child's":                         {way: "exec", words: []string{"child"}},
+		"child's, signals":                {way: "exec", words: []string{"child", "signal"}},
+		"child's of container's, signals": {way: "exec", trace: true, edits: []linuxtest.Edit{inUserNamespace}, words: []string{"child", "signal"}},
+		"host's, signals":                 {way: "exec", words: []string{"signal"}},
+	} {
+		h.Sub(t, name, func(t *testing.T, h *linuxtest.Host) {
+			if got := intrude(t, h, program, i); containsAny(got, "wrote ", "truncated ", "host", "program ", "stub") {
+				t.Error("the intruder got something")
+			}
+		})
+	}
+}
+
+func containsAny(s string, words ...string) bool {
+	return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(s, w) })
+}
+
+func inUserNamespace(s *specs.Spec) {
+	linuxtest.Namespace(specs.UserNamespace, "")(s)
+	s.Linux.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 100000, Size: 65536}}
+	s.Linux.GIDMappings = s.Linux.UIDMappings
+}
+
+// intrusion is how an intruder gets to see others.
+type intrusion struct {
+	way   string // in which others come: exec or join
+	trace bool   // it has CAP_SYS_PTRACE
+	edits []linuxtest.Edit
+	words []string // of the intruder
+}
+
 // intrude gives what the intruder got while others came into its PID namespace.
-func intrude(t *testing.T, h *linuxtest.Host, program, way string, trace bool) string {
+func intrude(t *testing.T, h *linuxtest.Host, program string, i intrusion) string {
 	t.Helper()
 	before := lookAtRuntime(t, h)
-	s := newScene(t, h, linuxtest.Args("/intruder", h.Argv()[0]), func(spec *specs.Spec) {
+	edits := append([]linuxtest.Edit{linuxtest.Args(append([]string{"/intruder", h.Argv()[0]}, i.words...)...), func(spec *specs.Spec) {
 		caps := spec.Process.Capabilities
 		for _, set := range []*[]string{&caps.Bounding, &caps.Effective, &caps.Permitted} {
-			if trace {
+			if i.trace {
 				*set = append(*set, "CAP_SYS_PTRACE")
 			}
+			if slices.Contains(i.words, "child") {
+				*set = append(*set, "CAP_SETFCAP") // to be root in there
+			}
 		}
-	})
+	}}, i.edits...)
+	s := newScene(t, h, edits...)
 	s.must(os.Link(program, s.root+"/intruder"))
 	stdin, feed, err := os.Pipe()
 	s.must(err)
 	p := s.Start(linuxtest.Command{Args: []string{"run", "--bundle", s.bundle, s.ID("intruder")}, Stdin: stdin})
 	stdin.Close()
 	if !linuxtest.Until(func() bool { return strings.Contains(p.Output(), "ready\n") }) {
-		t.Fatal("the intruder does not begin")
+		p.Signal(unix.SIGKILL)
+		t.Fatalf("the intruder does not begin: %s", p.Wait().Stderr)
 	}
 	st, _ := s.State(s.ID("intruder"))
 	other := newScene(t, h, linuxtest.Args("/bin/true"), linuxtest.Namespace(specs.PIDNamespace, fmt.Sprintf("/proc/%d/ns/pid", st.PID)))
 	args := []string{"exec", s.ID("intruder"), "/bin/true"}
-	if way == "join" {
+	if i.way == "join" {
 		args = []string{"run", "--bundle", other.bundle, other.ID("joined")}
 	}
 	n := 0
 	for end := time.Now().Add(raceTime()); n < tries && time.Now().Before(end) && !t.Failed(); n++ {
-		if r := s.Run(args...); r.Status != 0 {
+		if r := s.Run(args...); r.Status != 0 && !slices.Contains(i.words, "signal") {
 			t.Errorf("%q: status %d: %s", args, r.Status, r.Stderr)
 		}
 	}

@@ -128,7 +128,8 @@ func TestEnvironment(t *testing.T) {
 func TestCwd(t *testing.T) {
 	writable := func(s *specs.Spec) { s.Root.Readonly = false }
 	cwd := func(path string) linuxtest.Edit { return func(s *specs.Spec) { s.Process.Cwd = path } }
-	each(t, linuxtest.One(t), []row{
+	h := linuxtest.One(t)
+	each(t, h, []row{
 		{name: "there", edits: []linuxtest.Edit{cwd("/tmp")}, check: func(t *testing.T, r *report.Report) { equal(t, "cwd", r.Cwd, "/tmp") }},
 		{name: "made", edits: []linuxtest.Edit{cwd("/made/for/it"), writable, linuxtest.Inside("/made", "/made/for/it")},
 			check: func(t *testing.T, r *report.Report) {
@@ -137,7 +138,19 @@ func TestCwd(t *testing.T) {
 			}},
 		{name: "made, root read-only", edits: []linuxtest.Edit{cwd("/made")}},
 		{name: "in a mount", edits: []linuxtest.Edit{cwd("/dev/shm")}},
+		{name: "the user's alone", edits: []linuxtest.Edit{cwd("/own"), user(1000), linuxtest.Mount("/own", "tmpfs", "tmpfs", "mode=700", "uid=1000", "gid=1000")},
+			check: func(t *testing.T, r *report.Report) { equal(t, "cwd", r.Cwd, "/own") }, differences: []difference{modeOption(),
+				{"Mount :own options", "the same"}}},
 	})
+	// Root's alone: it is entered with all rights, so that a user who could not
+	// enter it is there.
+	for _, o := range []*linuxtest.Host{h, h.With("runc")} {
+		closed := linuxtest.Mount("/closed", "tmpfs", "tmpfs", "mode=700")
+		r := o.Run("run", "--bundle", h.Bundle(cwd("/closed"), user(1000), closed, linuxtest.Shell("pwd; ls . 2>&1 || true")), o.ID("closed"))
+		if r.Stdout != "/closed\nls: .: Permission denied\n" {
+			t.Errorf("status %d; %s%s", r.Status, r.Stdout, r.Stderr)
+		}
+	}
 }
 
 func TestCapabilities(t *testing.T) {

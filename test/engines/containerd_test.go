@@ -1,11 +1,11 @@
 package engines
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"tongs/internal/linuxtest"
@@ -16,24 +16,27 @@ type containerd struct {
 	client
 	h      *linuxtest.Host
 	socket string
+	binary string // of the runtime
 	rootfs string
 	stop   func()
 }
 
-// startContainerd starts the daemon with the configuration of docs/engines; the
-// lines are added to the test's own.
+// startContainerd starts the daemon with the configuration of docs/engines; lines come
+// before it.
 func startContainerd(t *testing.T, h *linuxtest.Host, lines string) *containerd {
 	t.Helper()
 	dir := directory(t, h, "containerd")
-	c := &containerd{h: h, socket: dir + "/c.sock", rootfs: h.Bundle() + "/rootfs"}
+	c := &containerd{h: h, socket: dir + "/c.sock", binary: h.Argv()[0], rootfs: h.Bundle() + "/rootfs"}
 	c.client = client{t: t, argv: []string{"ctr", "--address", c.socket}}
-	config := fmt.Sprintf("version = 2\nroot = %q\nstate = %q\nimports = [%q]\n%s\n[grpc]\naddress = %q\n[ttrpc]\naddress = %q\n",
-		dir+"/root", dir+"/state", snippet(t, h, "containerd-v2.toml"), lines, c.socket, c.socket+".ttrpc")
-	if err := os.WriteFile(dir+"/config.toml", []byte(config), 0o644); err != nil {
+	config, err := os.ReadFile(snippet(t, h, "containerd-v2.toml"))
+	if err == nil {
+		err = os.WriteFile(dir+"/config.toml", append([]byte(lines+"\n"), config...), 0o644)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	ready := func() bool { return exec.Command(debian("ctr"), "--address", c.socket, "version").Run() == nil }
-	c.stop = daemon(t, ready, dir, "containerd", "--config", dir+"/config.toml")
+	c.stop = daemon(t, ready, dir, "containerd", "--config", dir+"/config.toml", "--root", dir+"/root", "--state", dir+"/state", "--address", c.socket)
 	return c
 }
 
@@ -41,6 +44,12 @@ func startContainerd(t *testing.T, h *linuxtest.Host, lines string) *containerd 
 func (c *containerd) end() {
 	c.stop()
 	os.RemoveAll(filepath.Dir(c.socket))
+	for _, pattern := range []string{"/sys/fs/cgroup/default", "/sys/fs/cgroup/*/default"} {
+		parents, _ := filepath.Glob(pattern) // which is fine
+		for _, p := range parents {
+			os.Remove(p) // unless others are in it
+		}
+	}
 }
 
 // withoutCRI leaves out what only Kubernetes needs.
@@ -49,9 +58,16 @@ const withoutCRI = `disabled_plugins = ["io.containerd.grpc.v1.cri"]`
 // run makes and starts a container whose runtime is tongs.
 func (c *containerd) run(id string, flags []string, args ...string) (string, int) {
 	c.t.Helper()
-	all := append([]string{"run", "--runtime", "io.containerd.runc.v2", "--runc-binary", c.h.Argv()[0]}, flags...)
+	all := append([]string{"run", "--runtime", "io.containerd.runc.v2", "--runc-binary", c.binary}, flags...)
 	all = append(all, "--rootfs", c.rootfs, id)
 	return c.do(append(all, args...)...)
+}
+
+// sh runs a script, to its end. It lives for a while: when a program ends before the
+// client has opened its side of the FIFOs, the client gives up their content.
+func (c *containerd) sh(id string, flags []string, script string) (string, int) {
+	c.t.Helper()
+	return c.run(id, append([]string{"--rm"}, flags...), "/bin/sh", "-c", "("+script+"); status=$?; sleep 0.2; exit $status")
 }
 
 func (c *containerd) ok(out string, status int) string {
@@ -81,20 +97,33 @@ func TestContainerd(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	out, status := c.run(h.ID("a"), []string{"--rm"}, "/bin/sh", "-c", "echo hello; echo there >&2; exit 7")
+	out, status := c.sh(h.ID("a"), nil, "echo hello; echo there >&2; exit 7")
 	if status != 7 {
 		t.Errorf("status %d, want 7: %s", status, out)
 	}
 	contains(t, "output", out, "hello", "there")
-	contains(t, "seccomp", c.ok(c.run(h.ID("s"), []string{"--rm", "--seccomp"}, "/bin/grep", "Seccomp:", "/proc/self/status")), "2")
-	contains(t, "read-only root", c.ok(c.run(h.ID("r"), []string{"--rm", "--read-only"}, "/bin/sh", "-c", "touch /x || echo refused")), "refused")
-	contains(t, "mount", c.ok(c.run(h.ID("m"), []string{"--rm", "--mount", "type=bind,src=/etc,dst=/tmp,options=rbind:ro"}, "/bin/ls", "/tmp")), "passwd")
+	contains(t, "seccomp", c.ok(c.sh(h.ID("s"), []string{"--seccomp"}, "grep Seccomp: /proc/self/status")), "2")
+	contains(t, "read-only root", c.ok(c.sh(h.ID("r"), []string{"--read-only"}, "touch /x || echo refused")), "refused")
+	contains(t, "mount", c.ok(c.sh(h.ID("m"), []string{"--mount", "type=bind,src=/etc,dst=/tmp,options=rbind:ro"}, "ls /tmp")), "passwd")
 	out, status = c.run(h.ID("n"), []string{"--rm"}, "/nowhere")
 	if status == 0 {
 		t.Errorf("a missing program ran: %s", out)
 	}
 	contains(t, "missing program", out, "OCI runtime create failed", "no such file or directory")
 	c.life(h.ID("l"))
+	c.attach(h.ID("t"))
+}
+
+// attach reads what a container says that was started by another client.
+func (c *containerd) attach(id string) {
+	c.ok(c.run(id, []string{"--detach"}, "/bin/sh", "-c", "while ! test -e /tmp/go; do sleep 0.1; done; echo late; sleep 0.2; exit 4"))
+	said := make(chan string)
+	var wg sync.WaitGroup
+	c.h.Go(&wg, func() { said <- c.want(4, "tasks", "attach", id) })
+	c.must("tasks", "exec", "--exec-id", "go", id, "/bin/touch", "/tmp/go")
+	contains(c.t, "attach", <-said, "late")
+	wg.Wait()
+	c.must("containers", "rm", id)
 }
 
 // life leads one container through what a client can do with it.
@@ -104,7 +133,7 @@ func (c *containerd) life(id string) {
 	if s := c.status(id); s != "RUNNING" {
 		t.Errorf("after run: %s", s)
 	}
-	out, status := c.do("tasks", "exec", "--exec-id", "x", id, "/bin/sh", "-c", "echo inside; exit 3")
+	out, status := c.do("tasks", "exec", "--exec-id", "x", id, "/bin/sh", "-c", "echo inside; sleep 0.2; exit 3")
 	if status != 3 {
 		t.Errorf("exec: status %d, want 3: %s", status, out)
 	}

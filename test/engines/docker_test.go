@@ -31,7 +31,12 @@ func startDocker(t *testing.T, h *linuxtest.Host, c *containerd, name string, fl
 	d.client = client{t: t, argv: []string{"docker", "--config", dir, "--host", d.socket}, env: []string{"DOCKER_BUILDKIT=0"}}
 	argv := []string{"dockerd", "--config-file", snippet(t, h, "daemon.json"), "--containerd", c.socket, "--bridge", "none", "--iptables=false",
 		"--ip6tables=false", "--data-root", dir + "/data", "--exec-root", dir + "/exec", "--pidfile", dir + "/pid", "--host", d.socket,
-		"--storage-driver", "vfs", "--cgroup-parent", "/" + h.ID("docker"), "--shutdown-timeout", "5"}
+		"--storage-driver", "vfs", "--shutdown-timeout", "5"}
+	if systemd() {
+		argv = append(argv, "--exec-opt", "native.cgroupdriver=systemd")
+	} else {
+		argv = append(argv, "--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", "/"+h.ID("docker"))
+	}
 	ready := func() bool {
 		return exec.Command(debian("docker"), "--host", d.socket, "version").Run() == nil
 	}
@@ -66,10 +71,10 @@ func (d *docker) sh(script string, flags ...string) string {
 
 func TestDocker(t *testing.T) {
 	h := linuxtest.One(t)
-	privateRun(t)
+	privateRun(t, h)
 	c := startContainerd(t, h, withoutCRI)
 	t.Cleanup(func() { c.end() })
-	t.Cleanup(func() { h.RemoveCgroups(h.ID("docker")) })
+	t.Cleanup(func() { h.RemoveCgroups(h.ID("docker")) }) // which engines leave
 	d := startDocker(t, h, c, "docker")
 	if t.Failed() {
 		return
@@ -84,6 +89,9 @@ func TestDocker(t *testing.T) {
 	h.Sub(t, "policies", func(t *testing.T, _ *linuxtest.Host) { d.in(t).policies() })
 	h.Sub(t, "terminal", func(t *testing.T, h *linuxtest.Host) { d.in(t).terminal(h) })
 	h.Sub(t, "build", func(t *testing.T, _ *linuxtest.Host) { d.in(t).build() })
+	if systemd() {
+		h.Sub(t, "systemd", func(t *testing.T, _ *linuxtest.Host) { d.in(t).withSystemd() })
+	}
 }
 
 // in is the same daemon for a subtest.
@@ -108,10 +116,25 @@ func (d *docker) options() {
 		"--device", "/dev/null:/dev/fuse1", "--sysctl", "net.ipv4.ip_forward=1", "--shm-size", "1m"), "1\n1\n")
 	contains(t, "the host's namespaces", d.sh("test $$ -gt 1 && echo pid", "--pid", "host", "--ipc", "host", "--uts", "host"), "pid")
 	contains(t, "the host's network", d.must("run", "--rm", "--network", "host", "image", "/bin/cat", "/proc/net/dev"), "lo:")
+	files, quota := "memory/memory.limit_in_bytes pids/pids.max cpu/cpu.cfs_quota_us", "50000\n"
 	if d.h.V2 {
-		return // and the private view of v2 lacks the controllers
+		files, quota = "memory.max pids.max cpu.max", "50000 100000\n"
 	}
-	contains(t, "limits", d.sh("cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes pids/pids.max cpu/cpu.cfs_quota_us", "--memory", "32m", "--pids-limit", "20", "--cpus", "0.5"), "33554432\n20\n50000\n")
+	contains(t, "limits", d.sh("cd /sys/fs/cgroup; cat "+files, "--memory", "32m", "--pids-limit", "20", "--cpus", "0.5"), "33554432\n20\n"+quota)
+}
+
+// withSystemd is what only a machine with systemd, AppArmor and all controllers of
+// cgroup v2 can show, in few containers: the virtual machine is slow.
+func (d *docker) withSystemd() {
+	contains(d.t, "limits, AppArmor", d.sh("cat /proc/self/attr/current; cd /sys/fs/cgroup; cat memory.max pids.max cpu.max",
+		"--memory", "32m", "--pids-limit", "20", "--cpus", "0.5"), "docker-default (enforce)", "33554432\n20\n50000 100000\n")
+	d.privileged()
+	d.run(0, []string{"--detach", "--name", "unit"}, "/bin/sleep", "1000")
+	d.must("pause", "unit")
+	d.must("unpause", "unit")
+	d.must("update", "--memory", "64m", "--memory-swap", "64m", "unit")
+	contains(d.t, "update", d.must("exec", "unit", "/bin/cat", "/sys/fs/cgroup/memory.max"), "67108864\n")
+	d.must("rm", "--force", "unit")
 }
 
 func (d *docker) errors() {
@@ -148,10 +171,12 @@ func (d *docker) life() {
 	contains(t, "exec with options", d.must("exec", "--tty", "--workdir", "/tmp", "--env", "A=b", "--user", "1000", "life", "/bin/sh", "-c", "tty; pwd; echo $A; id -u"), "/dev/pts/", "/tmp\r\nb\r\n1000")
 	contains(t, "top", d.must("top", "life"), "trap")
 	contains(t, "stats", d.must("stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}}", "life"), "life ")
-	if !d.h.V2 {
-		d.must("update", "--memory", "64m", "--memory-swap", "64m", "--pids-limit", "50", "life")
-		contains(t, "update", d.must("exec", "life", "/bin/sh", "-c", "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes pids/pids.max"), "67108864\n50")
+	d.must("update", "--memory", "64m", "--memory-swap", "64m", "--pids-limit", "50", "life")
+	limits := "cat memory/memory.limit_in_bytes pids/pids.max"
+	if d.h.V2 {
+		limits = "cat memory.max pids.max"
 	}
+	contains(t, "update", d.must("exec", "life", "/bin/sh", "-c", "cd /sys/fs/cgroup; "+limits), "67108864\n50")
 	d.must("pause", "life")
 	check("pause", "paused 0")
 	d.must("unpause", "life")
@@ -240,10 +265,10 @@ func (d *docker) build() {
 // TestDockerRemapped has the daemon map all containers' ids.
 func TestDockerRemapped(t *testing.T) {
 	h := linuxtest.One(t)
-	privateRun(t)
+	privateRun(t, h)
 	c := startContainerd(t, h, withoutCRI)
 	t.Cleanup(func() { c.end() })
-	t.Cleanup(func() { h.RemoveCgroups(h.ID("docker")) })
+	t.Cleanup(func() { h.RemoveCgroups(h.ID("docker")) }) // which engines leave
 	subordinate(t, h, "nobody:200000:65536\nnogroup:200000:65536\n")
 	d := startDocker(t, h, c, "docker", "--userns-remap", "nobody:nogroup")
 	if t.Failed() {

@@ -36,11 +36,11 @@ func debian(name string) string {
 	return name // whose start will fail
 }
 
-// snippet copies a file of docs/engines to where the test can use it; all that is
+// snippet copies a file of docs/engines (testdata is that) to where the test can use it; all that is
 // changed is the path of the binary.
 func snippet(t *testing.T, h *linuxtest.Host, name string) string {
 	t.Helper()
-	data, err := os.ReadFile("../../docs/engines/" + name)
+	data, err := os.ReadFile("testdata/" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,17 +55,36 @@ func snippet(t *testing.T, h *linuxtest.Host, name string) string {
 }
 
 // privateRun gives the test's mount namespace a /run of its own, where engines
-// leave things.
-func privateRun(t *testing.T) {
+// leave things. The service manager's part of it stays.
+func privateRun(t *testing.T, h *linuxtest.Host) {
 	t.Helper()
-	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=755"); err != nil {
-		t.Fatal(err)
+	dir := directory(t, h, "run")
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
+	must(unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=755"))
+	if systemd() {
+		for _, name := range []string{"/systemd", "/dbus"} {
+			must(os.Mkdir(dir+name, 0o755))
+			must(unix.Mount("/run"+name, dir+name, "", unix.MS_BIND|unix.MS_REC, ""))
+		}
+	}
+	must(unix.Mount(dir, "/run", "", unix.MS_MOVE, ""))
 	t.Cleanup(func() {
 		if err := unix.Unmount("/run", unix.MNT_DETACH); err != nil {
 			t.Error(err)
 		}
 	})
+}
+
+// systemd reports whether it is the machine's service manager: then engines let it
+// make the cgroups.
+func systemd() bool {
+	_, err := os.Stat("/run/systemd/system")
+	return err == nil
 }
 
 // directory makes one for an engine, which goes with the test's.
@@ -102,7 +121,13 @@ func daemon(t *testing.T, ready func() bool, dir string, argv ...string) (stop f
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("cannot start %s: %v", argv[0], err)
 	}
-	if !linuxtest.Until(ready) {
+	up := false
+	for range 6 { // in a virtual machine it may take long
+		if up = linuxtest.Until(ready); up {
+			break
+		}
+	}
+	if !up {
 		text, _ := os.ReadFile(log.Name()) // for the message
 		t.Errorf("%s is not ready: %s", argv[0], text)
 	}

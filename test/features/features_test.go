@@ -55,8 +55,7 @@ func TestFeaturesOfRunc(t *testing.T) {
 	tongs, runc := ask(t, h), ask(t, h.With("runc"))
 	exceptions := map[string]string{
 		"mountOptions acl": "a file system's own option", "mountOptions noacl": "the same",
-		"actions SCMP_ACT_NOTIFY": "there is no agent",
-		"archs SCMP_ARCH_MIPS*":   "no program of it can run where tongs does", "archs SCMP_ARCH_PPC*": "the same", "archs SCMP_ARCH_S390*": "the same",
+		"archs SCMP_ARCH_MIPS*": "no program of it can run where tongs does", "archs SCMP_ARCH_PPC*": "the same", "archs SCMP_ARCH_S390*": "the same",
 	}
 	compare := func(what string, ours, theirs []string) {
 		if len(ours) == 0 {
@@ -80,6 +79,16 @@ func TestFeaturesOfRunc(t *testing.T) {
 	compare("actions", tongs.Linux.Seccomp.Actions, runc.Linux.Seccomp.Actions)
 	compare("operators", tongs.Linux.Seccomp.Operators, runc.Linux.Seccomp.Operators)
 	compare("archs", tongs.Linux.Seccomp.Archs, runc.Linux.Seccomp.Archs)
+	for what, both := range map[string][2]*bool{
+		"cgroup.v1": {tongs.Linux.Cgroup.V1, runc.Linux.Cgroup.V1}, "cgroup.v2": {tongs.Linux.Cgroup.V2, runc.Linux.Cgroup.V2},
+		"cgroup.systemd": {tongs.Linux.Cgroup.Systemd, runc.Linux.Cgroup.Systemd}, "cgroup.systemdUser": {tongs.Linux.Cgroup.SystemdUser, runc.Linux.Cgroup.SystemdUser},
+		"seccomp": {tongs.Linux.Seccomp.Enabled, runc.Linux.Seccomp.Enabled}, "apparmor": {tongs.Linux.Apparmor.Enabled, runc.Linux.Apparmor.Enabled},
+		"selinux": {tongs.Linux.Selinux.Enabled, runc.Linux.Selinux.Enabled},
+	} {
+		if both[0] == nil || both[1] == nil || *both[1] && !*both[0] {
+			t.Errorf("%s: runc has it", what)
+		}
+	}
 	if len(tongs.Probe) > 0 {
 		t.Error("the machine was asked without --probe")
 	}
@@ -183,8 +192,29 @@ func TestDoctor(t *testing.T) {
 		t.Fatal(err)
 	}
 	text, status := asUser(t, h, state)
-	if status != 0 || !strings.Contains(text, "works    user namespaces\n") || !strings.Contains(text, "missing  subordinate ids") {
+	if status != 0 || !strings.Contains(text, "works    user namespaces\n") || !strings.Contains(text, "works    open_tree, mount_setattr\n") || !strings.Contains(text, "missing  subordinate ids") {
 		t.Errorf("a user is told, with status %d: %s", status, text)
+	}
+}
+
+// Root of a user namespace is told what it can do there; root without privileges
+// that it cannot do anything.
+func TestDoctorLimited(t *testing.T) {
+	h := linuxtest.One(t)
+	doctor := func(argv ...string) (string, int) {
+		cmd := exec.Command(argv[0], append(argv[1:], h.Argv("doctor")...)...)
+		out, err := cmd.CombinedOutput()
+		if cmd.ProcessState == nil {
+			t.Fatal(err)
+		}
+		return string(out), cmd.ProcessState.ExitCode()
+	}
+	if text, status := doctor("unshare", "--user", "--map-root-user"); status != 0 || strings.Contains(text, "BROKEN") || !strings.Contains(text, "missing  idmapped mounts") {
+		t.Errorf("root of a user namespace is told, with status %d: %s", status, text)
+	}
+	text, status := doctor("setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin")
+	if status != 1 || !strings.Contains(text, "BROKEN   open_tree, mount_setattr: ") || !strings.Contains(text, "remedy: give tongs CAP_SYS_ADMIN") {
+		t.Errorf("root without privileges is told, with status %d: %s", status, text)
 	}
 }
 

@@ -6,7 +6,8 @@
 
 // Command inside runs in a container and prints what it finds there as JSON:
 // about its own process, and about each path that it is given. With --notify it
-// sends datagrams to a service manager instead, and waits. It is built
+// sends datagrams to a service manager instead, and waits; with --devices it
+// tries devices, and with --bomb it forks without end. It is built
 // without cgo and needs no library in the container.
 package main
 
@@ -29,6 +30,13 @@ func main() {
 	fds := descriptors()
 	if len(os.Args) > 1 && os.Args[1] == "--notify" {
 		notify(os.Args[2:])
+		return
+	}
+	if len(os.Args) > 1 && os.Args[1] == "--bomb" {
+		bomb()
+	}
+	if len(os.Args) > 1 && os.Args[1] == "--devices" {
+		devices(os.Args[2:])
 		return
 	}
 	r := &report.Report{Descriptors: fds}
@@ -175,6 +183,10 @@ func system(r *report.Report) {
 	} else {
 		r.Keyring = err.Error()
 	}
+	r.SecretKey = "found"
+	if _, err := unix.KeyctlSearch(unix.KEY_SPEC_SESSION_KEYRING, "user", report.SecretKey, 0); err != nil {
+		r.SecretKey = err.Error()
+	}
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return
@@ -189,8 +201,14 @@ func system(r *report.Report) {
 	}
 }
 
+// mounts lists each mount behind the one that it lies on. The kernel lists them
+// by their numbers (6.8), and a mount may have been made long before it was
+// attached.
 func mounts() []report.Mount {
-	var list []report.Mount
+	below := map[string][]report.Mount{}
+	ids := map[string][]string{}
+	all := map[string]bool{}
+	var parents []string
 	for _, line := range lines("/proc/self/mountinfo") {
 		left, right, ok := strings.Cut(line, " - ")
 		l, r := strings.Fields(left), strings.Fields(right)
@@ -198,7 +216,25 @@ func mounts() []report.Mount {
 			continue
 		}
 		m := report.Mount{Root: l[3], Point: l[4], Options: l[5], Optional: strings.Join(l[6:], " "), Type: r[0], Source: r[1], SuperBlock: r[2]}
-		list = append(list, m)
+		if _, known := below[l[1]]; !known {
+			parents = append(parents, l[1])
+		}
+		below[l[1]], ids[l[1]], all[l[0]] = append(below[l[1]], m), append(ids[l[1]], l[0]), true
+	}
+	var list []report.Mount
+	var add func(parent string)
+	add = func(parent string) {
+		for i, m := range below[parent] {
+			list = append(list, m)
+			if id := ids[parent][i]; id != parent {
+				add(id)
+			}
+		}
+	}
+	for _, p := range parents {
+		if !all[p] {
+			add(p)
+		}
 	}
 	return list
 }

@@ -185,6 +185,8 @@ func TestExecStatus(t *testing.T) {
 		{255, "nowhere", []string{"--cgroup", "nowhere", id, "true"}},
 		{255, "--process", []string{"--process", "/nowhere", id}},
 		{255, "process: expected an object", []string{"--process", "/etc/passwd", id}},
+		{255, "--process: more than 1048576 bytes", []string{"--process", "/dev/zero", id}},
+		{255, "--process: ", []string{"--process", "/etc", id}},
 		{255, "console socket", []string{"--detach", "--tty", id, "true"}},
 		{255, "--console-socket", []string{"--detach", "--tty", "--console-socket", "/nowhere", id, "true"}},
 		{255, "--pid-file", []string{"--pid-file", "/nowhere/x", id, "true"}},

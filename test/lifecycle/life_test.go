@@ -121,8 +121,10 @@ func TestExitStatus(t *testing.T) {
 func TestRunKilledByCommand(t *testing.T) {
 	h := linuxtest.One(t)
 	id := h.ID("a")
-	run := h.Start(linuxtest.Command{Args: []string{"run", "--bundle", h.Bundle(forever), id}})
-	h.WaitFor(id, "running")
+	run := h.Start(linuxtest.Command{Args: []string{"run", "--bundle", h.Bundle(linuxtest.Shell("echo ready; exec sleep 1000")), id}})
+	if !linuxtest.Until(func() bool { return run.Output() == "ready\n" }) {
+		t.Fatal("the program does not begin")
+	}
 	h.Must("kill", id, "KILL")
 	if r := run.Wait(); r.Status != 128+9 {
 		t.Errorf("status %d, want 137; stderr: %s", r.Status, r.Stderr)

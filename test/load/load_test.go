@@ -9,15 +9,17 @@ import (
 	"sync/atomic"
 	"testing"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
 	"tongs/internal/linuxtest"
 )
 
 func TestMain(m *testing.M) { linuxtest.Main(m) }
 
 const (
-	containers = 100
-	workers    = 8
-	rounds     = 3
+	containers = 200
+	workers    = 16
+	rounds     = 1
 )
 
 // inParallel does something for each container, by as many at a time as there
@@ -36,10 +38,10 @@ func inParallel(h *linuxtest.Host, do func(i int)) {
 }
 
 // TestMany has all containers at the same time: made, started, looked at, killed
-// and deleted in parallel.
+// and deleted in parallel, with limits of what the machine has controllers for.
 func TestMany(t *testing.T) {
 	linuxtest.Each(t, func(t *testing.T, h *linuxtest.Host) {
-		bundle := h.Bundle(linuxtest.Args("/bin/sleep", "1000"))
+		bundle := h.Bundle(linuxtest.Args("/bin/sleep", "1000"), limits(h))
 		for round := range rounds {
 			many(t, h, bundle, round)
 			h.CheckClean()
@@ -48,6 +50,20 @@ func TestMany(t *testing.T) {
 			}
 		}
 	})
+}
+
+func limits(h *linuxtest.Host) linuxtest.Edit {
+	return func(s *specs.Spec) {
+		r := s.Linux.Resources
+		if h.V2 {
+			r.HugepageLimits = []specs.LinuxHugepageLimit{{Pagesize: "2MB", Limit: 2 << 20}}
+			return
+		}
+		memory, pids, quota, period, shares := int64(16<<20), int64(5), int64(50_000), uint64(100_000), uint64(512)
+		r.Memory = &specs.LinuxMemory{Limit: &memory, Swap: &memory}
+		r.Pids = &specs.LinuxPids{Limit: &pids}
+		r.CPU = &specs.LinuxCPU{Quota: &quota, Period: &period, Shares: &shares, Cpus: "0"}
+	}
 }
 
 func many(t *testing.T, h *linuxtest.Host, bundle string, round int) {
@@ -77,7 +93,7 @@ func many(t *testing.T, h *linuxtest.Host, bundle string, round int) {
 			t.Errorf("state %+v", st)
 		}
 		pids[st.PID] = true
-		// Of the 100 runtimes at work, each has passed on its own descriptors only.
+		// Of the many runtimes at work, each has passed on its own descriptors only.
 		if fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", st.PID)); err != nil || len(fds) != 3 {
 			t.Errorf("%s has %d descriptors, want 3: %v", st.ID, len(fds), err)
 		}

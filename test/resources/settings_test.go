@@ -98,6 +98,24 @@ func settings() []setting {
 	}
 }
 
+// settingsElsewhere covers what hardly a machine has on v1 any more; this one has
+// errors for it (see mistakesV1).
+func settingsElsewhere() []setting {
+	var list []setting
+	if has("hugetlb") {
+		list = append(list, setting{name: "huge pages", set: func(r *specs.LinuxResources) {
+			r.HugepageLimits = []specs.LinuxHugepageLimit{{Pagesize: "2MB", Limit: 4 << 20}}
+		}, want: map[string]string{"hugetlb.2MB.limit_in_bytes": "4194304", "hugetlb.2MB.rsvd.limit_in_bytes": "4194304"},
+			unlike: map[string]string{"hugetlb.2MB.rsvd.limit_in_bytes": "set with the other one, as since runc 1.2"}})
+	}
+	if has("net_cls") && has("net_prio") {
+		list = append(list, setting{name: "networks", set: func(r *specs.LinuxResources) {
+			r.Network = &specs.LinuxNetwork{ClassID: ptr(uint32(0x100001)), Priorities: []specs.LinuxInterfacePriority{{Name: "lo", Priority: 7}}}
+		}, want: map[string]string{"net_cls.classid": "1048577", "net_prio.ifpriomap": "lo 7"}})
+	}
+	return list
+}
+
 // settingsV2 covers what this machine's v2 tree has.
 func settingsV2() []setting {
 	huge := func(r *specs.LinuxResources) {
@@ -139,14 +157,8 @@ func varying(file string) bool {
 // be read and compared.
 func readAll(t *testing.T, h *linuxtest.Host, pid int) map[string]string {
 	t.Helper()
-	controllers := []string{"cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "name=systemd", ""}
-	if h.V2 {
-		controllers = []string{""}
-	}
 	values := make(map[string]string)
-	for _, c := range controllers {
-		dir := h.CgroupDir(pid, c)
-		dir = strings.Replace(dir, "/name=", "/", 1)
+	for _, dir := range cgroupDirs(t, h, pid) {
 		entries, err := os.ReadDir(dir)
 		if err != nil {
 			t.Fatal(err)
@@ -194,7 +206,7 @@ func readInside(t *testing.T, h *linuxtest.Host, pid int, file string) string {
 // of the same configuration.
 func TestSettings(t *testing.T) {
 	linuxtest.Each(t, func(t *testing.T, h *linuxtest.Host) {
-		list := settings()
+		list := append(settings(), settingsElsewhere()...)
 		if h.V2 {
 			list = settingsV2()
 		}

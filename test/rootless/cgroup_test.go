@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -93,8 +94,22 @@ func TestDelegatedCgroup(t *testing.T) {
 			t.Errorf("the cgroup is there: %v", err)
 		}
 	})
-	h.Sub(t, "no controller", func(t *testing.T, h *linuxtest.Host) {
-		r := h.Run("run", "--bundle", h.Bundle(limit), h.ID("a"))
+	h.Sub(t, "limit", func(t *testing.T, h *linuxtest.Host) {
+		have, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := h.ID("a")
+		bundle := h.Bundle(limit, linuxtest.Args("/bin/sleep", "1000"))
+		if strings.Contains(string(have), "memory") {
+			h.Must("run", "--detach", "--bundle", bundle, id)
+			text, err := os.ReadFile(filepath.Join(dir, id, "memory.max"))
+			equal(t, "limit", string(text), "67108864\n")
+			equal(t, "error", err, nil)
+			h.Must("delete", "--force", id)
+			return
+		}
+		r := h.Run("run", "--bundle", bundle, id)
 		equal(t, "status", r.Status, 1)
 		contains(t, r.Stderr, "linux.resources.memory.limit", "memory", "Delegate=memory")
 	})

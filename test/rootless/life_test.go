@@ -5,7 +5,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -50,7 +52,6 @@ func life(t *testing.T, h *linuxtest.Host, edits []linuxtest.Edit) {
 			h.Adopt(n)
 		}
 	}
-	contains(t, h.Must("ps", id).Stdout, "/bin/sleep 1000", "/bin/sleep 1001")
 
 	pause := h.Run("pause", id)
 	equal(t, "pause", pause.Status, 1)
@@ -122,4 +123,19 @@ func TestLimits(t *testing.T) {
 	h.Must("start", id)
 	equal(t, "score", h.Must("exec", id, "/bin/cat", "/proc/self/oom_score_adj").Stdout, "500\n")
 	h.Must("delete", "--force", id)
+}
+
+// Whenever tongs is killed, a delete finds all that there is.
+func TestKilled(t *testing.T) {
+	h := linuxtest.One(t).AsUser()
+	bundle := h.Bundle(linuxtest.Args("/bin/sleep", "1000"), h.User.SubIDs)
+	id := h.ID("a")
+	for i := range 30 {
+		p := h.Start(linuxtest.Command{Args: []string{"create", "--bundle", bundle, id}})
+		time.Sleep(time.Duration(i) * time.Millisecond)
+		p.Signal(syscall.SIGKILL)
+		p.Wait()
+		h.Must("delete", "--force", id)
+		h.CheckCleanButKeys()
+	}
 }

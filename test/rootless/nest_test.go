@@ -1,7 +1,6 @@
 package rootless
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,49 +14,6 @@ import (
 )
 
 func chmodAll(path string) error { return os.Chmod(path, 0o777) }
-
-// nest puts a bundle with the configuration into a root file system, in which
-// tongs is, and tongs into its root file system.
-func nest(t *testing.T, h *linuxtest.Host, root string, spec *specs.Spec) (next string) {
-	t.Helper()
-	next = filepath.Join(root, "next")
-	for _, dir := range []string{"bin", "dev", "etc", "proc", "run", "sys", "tmp"} {
-		if err := os.MkdirAll(filepath.Join(next, "rootfs", dir), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.MkdirAll(filepath.Join(root, "run"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	entries, err := os.ReadDir(filepath.Join(root, "bin"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	tongs := filepath.Join(root, "bin", "tongs")
-	if _, err := os.Stat(tongs); err != nil {
-		h.CopyProgram(tongs)
-		entries, _ = os.ReadDir(filepath.Join(root, "bin")) // as above
-	}
-	for _, e := range entries {
-		from, to := filepath.Join(root, "bin", e.Name()), filepath.Join(next, "rootfs", "bin", e.Name())
-		if e.Type() == os.ModeSymlink {
-			err = os.Symlink("busybox", to)
-		} else {
-			err = os.Link(from, to)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	data, err := json.Marshal(spec)
-	if err == nil {
-		err = os.WriteFile(filepath.Join(next, "config.json"), data, 0o644)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Join(next, "rootfs")
-}
 
 // runNext runs the bundle that nest has made, in a container.
 func runNext(level int) linuxtest.Edit {
@@ -84,10 +40,10 @@ func TestNested(t *testing.T) {
 		dir := h.Bundle(writable, all, open, runNext(1))
 		root := filepath.Join(dir, "rootfs")
 		for i := 2; i < levels; i++ {
-			root = nest(t, h, root, nested(open, runNext(i)))
+			root = h.Nest(root, nested(open, runNext(i)))
 		}
 		// The last one is as usual.
-		nest(t, h, root, nested(linuxtest.Inside("/proc/self/uid_map", "/proc/keys", "/dev/null")))
+		h.Nest(root, nested(linuxtest.Inside("/proc/self/uid_map", "/proc/keys", "/dev/null")))
 		h.Own(dir)
 		out := h.Must("run", "--bundle", dir, h.ID("a")).Stdout
 		before, json, _ := strings.Cut(out, "{")
@@ -120,7 +76,7 @@ func TestNestedBelowMasks(t *testing.T) {
 	} {
 		h.Sub(t, c.name, func(t *testing.T, h *linuxtest.Host) {
 			dir := h.Bundle(writable, all, runNext(1))
-			nest(t, h, filepath.Join(dir, "rootfs"), nested(c.edit, linuxtest.Args("/bin/echo", "inside")))
+			h.Nest(filepath.Join(dir, "rootfs"), nested(c.edit, linuxtest.Args("/bin/echo", "inside")))
 			h.Own(dir)
 			r := h.Run("run", "--bundle", dir, h.ID("a"))
 			if c.want == nil {

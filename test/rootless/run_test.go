@@ -147,3 +147,26 @@ func TestRuntimeDir(t *testing.T) {
 		t.Error(r.Stderr)
 	}
 }
+
+// Hooks and a filter work as for root.
+func TestHooksAndFilter(t *testing.T) {
+	h := linuxtest.One(t).AsUser()
+	log := filepath.Join(h.User.Home, "log")
+	hook := func(name string) []specs.Hook {
+		return []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "cat > /dev/null; echo " + name + " $(id -u) >> " + log}}}
+	}
+	id := h.ID("a")
+	bundle := h.Bundle(linuxtest.Shell("grep Seccomp: /proc/self/status; mkdir /tmp/x 2>&1; true"), func(s *specs.Spec) {
+		s.Hooks = &specs.Hooks{CreateRuntime: hook("createRuntime"), Poststart: hook("poststart"), Poststop: hook("poststop"),
+			CreateContainer: hook("createContainer"), StartContainer: []specs.Hook{{Path: "/bin/true"}}}
+		s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{Names: []string{"mkdir", "mkdirat"}, Action: specs.ActErrno}}}
+		s.Process.NoNewPrivileges = false
+	})
+	r := h.Must("run", "--bundle", bundle, id)
+	contains(t, r.Stdout, "Seccomp:\t2", "not permitted")
+	text, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "hooks", words(string(text)), "createRuntime 54321 createContainer 0 poststart 54321 poststop 54321")
+}

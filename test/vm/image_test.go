@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -34,7 +35,9 @@ func openImage(t *testing.T) image {
 	}
 	unlock := lock(t, cache)
 	defer unlock()
+	suite := os.Getenv("TONGS_VM_KERNEL")
 	hash := sha256.New()
+	fmt.Fprintf(hash, "kernel %q\n", suite)
 	for _, name := range sources() {
 		data, err := os.ReadFile(name)
 		if err != nil {
@@ -45,7 +48,7 @@ func openImage(t *testing.T) image {
 	i := image{filepath.Join(cache, fmt.Sprintf("%x", hash.Sum(nil)[:8]))}
 	if _, err := os.Stat(i.dir); err != nil {
 		begin := time.Now()
-		i.make(t)
+		i.make(t, suite)
 		t.Logf("the image took %.0f s to make", time.Since(begin).Seconds())
 	}
 	now := time.Now()
@@ -85,17 +88,17 @@ func lock(t *testing.T, cache string) (unlock func()) {
 	}
 }
 
-// imageTime bounds making an image.
-const imageTime = 5 * time.Minute
+// imageTime bounds making an image, which takes a minute on an idle machine.
+const imageTime = 15 * time.Minute
 
 // make runs the script, whose output is shown if it fails.
-func (i image) make(t *testing.T) {
+func (i image) make(t *testing.T, suite string) {
 	t.Helper()
 	made := i.dir + ".new"
 	if err := os.RemoveAll(made); err != nil { // a test that was killed
 		t.Fatal(err)
 	}
-	cmd := exec.Command("./image", made)
+	cmd := exec.Command("./image", made, suite)
 	log, err := runBounded(cmd, imageTime)
 	if err != nil {
 		os.RemoveAll(made)
@@ -122,8 +125,8 @@ func prune(t *testing.T, cache string) {
 	}
 }
 
-// runBounded runs a command, and kills it and all that it has started when it is
-// too slow.
+// runBounded runs a command, and kills it and all of its process group when it is
+// too slow. It does not outlive the test.
 func runBounded(cmd *exec.Cmd, limit time.Duration) (string, error) {
 	out, err := os.CreateTemp("", "tongs-vm-log-")
 	if err != nil {
@@ -132,7 +135,9 @@ func runBounded(cmd *exec.Cmd, limit time.Duration) (string, error) {
 	defer os.Remove(out.Name())
 	defer out.Close()
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
+	runtime.LockOSThread() // whose end the kernel takes for the parent's
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return "", err
 	}

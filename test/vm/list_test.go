@@ -12,9 +12,12 @@ type tests struct {
 // AppArmor, nothing but cgroup v2, and an older kernel.
 func list() []tests {
 	return []tests{
-		{Package: "test/vm/inside/smoke", Seconds: 60},
+		{Package: "test/vm/inside/smoke", Seconds: 120},
 		{Package: "test/vm/inside/labels", Seconds: 120},
-		{Package: "test/vm/inside/cgroup", Seconds: 240},
+		{Package: "test/vm/inside/cgroup", Seconds: 600},
+		{Package: "test/vm/inside/exec", Seconds: 60},
+		{Package: "test/resources", Arguments: []string{"-test.run=^(TestStats|TestEventsOfMemory|TestUpdateV2)$"}, Seconds: 200}, // on v2 with controllers
+		{Package: "test/engines", Arguments: []string{"-test.run=^(TestDocker|TestPodman)$/^systemd$"}, Seconds: 400},
 		{Package: "test/vm/inside/checkpoint", Seconds: 1800},                               // minutes, since CRIU works through every page
 		{Package: "test/agent", Arguments: []string{"-test.run=^TestAgent$"}, Seconds: 120}, // tracing beside AppArmor
 	}

@@ -16,7 +16,7 @@ func TestRamdisk(t *testing.T) {
 		t.Skip("making the image of the virtual machine needs root")
 	}
 	i := openImage(t)
-	m := boot(t, "/dev/null", "-m", "512", "-kernel", i.file("vmlinuz"), "-initrd", ramdisk(t),
+	m := boot(t, "/dev/null", "-m", "512", "-kernel", i.file("vmlinuz"), "-initrd", ramdisk(t, "ramdisk", t.TempDir()),
 		"-append", "console=ttyS0 quiet loglevel=0 panic=-1 rdinit=/init", "-chardev", "stdio,id=results", "-serial", "chardev:results")
 	outputs := map[string]string{}
 	for _, name := range []string{"run", "run --no-pivot", "left"} {
@@ -61,17 +61,16 @@ func (m *machine) section(t *testing.T, name string) string {
 	}
 }
 
-// ramdisk makes an initial file system (cpio(5), "newc") of tongs, busybox and
-// the script.
-func ramdisk(t *testing.T) string {
+// ramdisk makes an initial file system (cpio(5), "newc") of what a directory has,
+// tongs, busybox and a script.
+func ramdisk(t *testing.T, script, dir string) string {
 	t.Helper()
-	dir := t.TempDir()
 	build(t, "build", "-trimpath", "-o", dir+"/bin/tongs", "tongs/cmd/tongs")
 	file := filepath.Join(t.TempDir(), "ramdisk")
 	log, err := runBounded(exec.Command("sh", "-e", "-c", `
 		busybox=$(command -v busybox)
-		cp "$busybox" "$1/bin/busybox" && cp ramdisk "$1/init" && cd "$1"
-		"$busybox" find . | "$busybox" cpio -o -H newc >"$2"`, "sh", dir, file), time.Minute)
+		cp "$busybox" "$1/bin/busybox" && cp "$3" "$1/init" && cd "$1"
+		"$busybox" find . | "$busybox" cpio -o -H newc >"$2"`, "sh", dir, file, script), time.Minute)
 	if err != nil {
 		t.Fatalf("cannot make the initial file system: %v\n%s", err, log)
 	}

@@ -221,3 +221,32 @@ func TestKillTwice(t *testing.T) {
 	b.Umask(0o22)
 	lostBy(t, s, b, "umask(022): the container's process was killed by signal 9 (SIGKILL)")
 }
+
+// A child in which the stub goes on can be killed as soon as others see it: it
+// is reaped, and how it has ended is what is told.
+func TestForkedChildKilled(t *testing.T) {
+	for name, end := range map[string]func(b *kernel.Batch){
+		"was killed by signal 9 (SIGKILL)": func(b *kernel.Batch) {
+			b.Raw("kill", unix.SYS_KILL, kernel.R(b.Getpid()), kernel.N(uint64(unix.SIGKILL)))
+			b.Umask(0)
+		},
+		"exited with status 7": func(b *kernel.Batch) { b.ExitGroup(7) },
+	} {
+		before := openFDs()
+		s := launch(t, Config{})
+		first := s.PID
+		b := &kernel.Batch{}
+		child := b.ForkSibling()
+		end(b)
+		var err error
+		within(t, 5*time.Second, func() { err = s.Run(b) })
+		var lost *kernel.LostError
+		if !errors.As(err, &lost) || lost.How != name {
+			t.Errorf("got %v, want a process that %s", err, name)
+		}
+		if child.PID() == first || !gone(first) {
+			t.Error("the stub did not fork, or is still there")
+		}
+		checkGone(t, s, err, before)
+	}
+}

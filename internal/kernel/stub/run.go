@@ -109,7 +109,9 @@ func (s *Stub) collect(b *kernel.Batch, first, next int, gone bool) error {
 		}
 		if n == unset {
 			if gone {
-				return s.ended(s.at(b, first, next))
+				at := s.at(b, first, next)
+				s.takeDead(b.Calls[first:next])
+				return s.ended(at)
 			}
 			return s.betrayed(lostAt(c), "reported calls that it did not execute")
 		}
@@ -129,35 +131,54 @@ func (s *Stub) collect(b *kernel.Batch, first, next int, gone bool) error {
 		}
 	}
 	if gone {
+		s.takeDead(b.Calls[first:next])
 		return s.ended(&kernel.LostError{})
 	}
 	return nil
 }
 
-// succeed takes the child of a stub that has forked itself in its place. The
-// old process is waited for: it still has to store its result, which must not
-// hit a record of the next round.
+// succeed takes the child of a stub that has forked itself in its place.
 func (s *Stub) succeed(calls []kernel.Call) error {
 	for i := range calls {
-		c := &calls[i]
-		if !c.ExitPositive {
-			continue
+		if c := &calls[i]; c.ExitPositive {
+			if how := s.take(c); how != "" {
+				return s.betrayed(lostAt(c), how)
+			}
 		}
-		pid := c.Child()
-		fd, err := unix.PidfdOpen(max(pid, 1), 0)
-		if err != nil {
-			return s.betrayed(lostAt(c), "cannot be found: "+err.Error())
-		}
-		// Only a child of ours can be waited for.
-		if err := unix.Waitid(unix.P_PIDFD, fd, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil); err != nil || pid == s.PID {
-			unix.Close(fd)
-			return s.betrayed(lostAt(c), "named a process that is not its child: "+strconv.Itoa(pid))
-		}
-		s.outcome()
-		unix.Close(s.PidFD)
-		s.PID, s.PidFD, s.reaped, s.how = pid, fd, false, ""
 	}
 	return nil
+}
+
+// takeDead is succeed for a line that was closed: the child may have been killed
+// before it did anything, and is ours to reap all the same. A PID namespace
+// does not end before.
+func (s *Stub) takeDead(calls []kernel.Call) {
+	for i := range calls {
+		if c := &calls[i]; c.ExitPositive {
+			s.fetch(c)
+			s.take(c) // if the call was executed
+		}
+	}
+}
+
+// take makes the child of call c the stub's process, or says why not. The old
+// process is waited for: it still has to store its result, which must not hit a
+// record of the next round.
+func (s *Stub) take(c *kernel.Call) (why string) {
+	pid := c.Child()
+	fd, err := unix.PidfdOpen(max(pid, 1), 0)
+	if err != nil {
+		return "cannot be found: " + err.Error()
+	}
+	// Only a child of ours can be waited for.
+	if err := unix.Waitid(unix.P_PIDFD, fd, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil); err != nil || pid == s.PID {
+		unix.Close(fd)
+		return "named a process that is not its child: " + strconv.Itoa(pid)
+	}
+	s.outcome()
+	unix.Close(s.PidFD)
+	s.PID, s.PidFD, s.reaped, s.how = pid, fd, false, ""
+	return ""
 }
 
 // maxDescriptor bounds what can be a descriptor (fs.nr_open is at most this).

@@ -181,6 +181,10 @@ func (s *Stub) FirstOwn() uint {
 // Line returns the stub's end of the socket pair, for calls that report.
 func (s *Stub) Line() kernel.Handle { return s.far }
 
+// Show makes the stub dumpable before the next Run returns: from then on whoever
+// may trace processes of its user namespace may trace it.
+func (s *Stub) Show() { *s.ring.word(hideRecord*code.RecordSize + code.ArgsOff + 8) = 1 }
+
 // Hide makes the stub non-dumpable before the next Run returns.
 func (s *Stub) Hide() { *s.ring.word(hideRecord*code.RecordSize + code.ArgsOff + 8) = 0 }
 

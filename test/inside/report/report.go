@@ -5,6 +5,9 @@
 // program in the container would have to carry.
 package report
 
+// SecretKey is the name of a key that tests add to their keyrings.
+const SecretKey = "tongs-test-secret"
+
 // Report is the program's own process and surroundings. What cannot be found
 // out is empty.
 type Report struct {
@@ -32,6 +35,7 @@ type Report struct {
 	Hostname, Domainname string
 	Cgroup               []string // as in proc_pid_cgroup(5)
 	Keyring              string   // name of the session keyring
+	SecretKey            string   // whether the key of that name was found, and why not
 	Loopback             string   // up or down
 	Mounts               []Mount
 	Paths                map[string]Path `json:",omitempty"` // as asked for

@@ -108,7 +108,7 @@ func matches(patterns []string, name string) bool {
 // unit reads the properties of a systemd unit.
 func unit(t *testing.T, name string) map[string]string {
 	t.Helper()
-	out, err := exec.Command("systemctl", "show", name).CombinedOutput()
+	out, err := exec.Command("systemctl", "show", "--", name).CombinedOutput()
 	if err != nil {
 		t.Fatalf("systemctl show: %v\n%s", err, out)
 	}

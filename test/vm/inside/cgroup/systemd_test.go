@@ -21,7 +21,7 @@ func systemdDriver() driver { return drivers()[1] }
 // loadState asks systemd whether it has a unit.
 func loadState(t *testing.T, name string) string {
 	t.Helper()
-	out, err := exec.Command("systemctl", "show", "--property=LoadState", "--value", name).CombinedOutput()
+	out, err := exec.Command("systemctl", "show", "--property=LoadState", "--value", "--", name).CombinedOutput()
 	if err != nil {
 		t.Fatalf("systemctl show: %v\n%s", err, out)
 	}
@@ -118,7 +118,7 @@ func TestUnitAnnotations(t *testing.T) {
 		"MemoryMax": "'much'", "TimeoutStopUSec": "-1", "CollectMode": "7", "TimeoutStopSec": "'never'", "RuntimeMaxSec": "-1", "CPUWeight": "true", "TasksMax": "",
 	} {
 		r := d.run(h, "run", "--bundle", h.Bundle(linuxtest.Args("/bin/true"), d.place(id), annotate("org.systemd.property."+key, value)), id)
-		if r.Status != 1 || !strings.Contains(r.Stderr, `annotations["org.systemd.property.`+key+`"]`) {
+		if r.Status != 1 || !strings.Contains(r.Stderr, `annotations[\"org.systemd.property.`+key+`\"]`) {
 			t.Errorf("%s=%s: status %d, stderr %s", key, value, r.Status, r.Stderr)
 		}
 	}
@@ -133,10 +133,10 @@ func TestUnitUpdateAndReload(t *testing.T) {
 	rules := func(s *specs.Spec) {
 		s.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"},
 			// One that systemd has no words for.
-			{Allow: true, Type: "c", Minor: pointer[int64](11), Access: "r"}}
-		s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/kmsg0", Type: "c", Major: 1, Minor: 11}, {Path: "/dev/port0", Type: "c", Major: 1, Minor: 4}}
+			{Allow: true, Type: "c", Minor: pointer[int64](1), Access: "r"}}
+		s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/vcs1", Type: "c", Major: 7, Minor: 1}, {Path: "/dev/vcs", Type: "c", Major: 7, Minor: 0}}
 	}
-	const try = `for f in /dev/null /dev/kmsg0 /dev/port0; do (: <$f) 2>/dev/null && echo "$f" works; done; true`
+	const try = `for f in /dev/null /dev/vcs1 /dev/vcs; do (: <$f) 2>/dev/null && echo "$f" works; done; true`
 	d.must(t, h, "run", "--detach", "--bundle", h.Bundle(linuxtest.Args("/bin/sleep", "1000"), d.place(id), rules, func(s *specs.Spec) {
 		s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: pointer[int64](64 << 20)}
 		s.Linux.Resources.CPU = &specs.LinuxCPU{Quota: pointer[int64](20_000), Period: pointer[uint64](50_000)}
@@ -145,7 +145,7 @@ func TestUnitUpdateAndReload(t *testing.T) {
 	dir := h.CgroupDir(st.PID, "")
 	check := func(when string) {
 		t.Helper()
-		if got := d.must(t, h, "exec", id, "/bin/sh", "-c", try).Stdout; got != "/dev/null works\n/dev/kmsg0 works\n" {
+		if got := d.must(t, h, "exec", id, "/bin/sh", "-c", try).Stdout; got != "/dev/null works\n/dev/vcs1 works\n" {
 			t.Errorf("%s: %q", when, got)
 		}
 	}
@@ -163,12 +163,25 @@ func TestUnitUpdateAndReload(t *testing.T) {
 			t.Errorf("%s is %q, want %q", p, properties[p], want)
 		}
 	}
+	// What cannot be set changes neither.
+	if r := d.run(h, "update", "--memory", "40000000", "--cpuset-cpus", "77", id); r.Status != 1 || !strings.Contains(r.Stderr, "linux.resources.cpu.cpus") {
+		t.Errorf("update with a wrong processor: status %d, stderr %s", r.Status, r.Stderr)
+	}
+	equal(t, files(t, dir), values, nil)
+	if got := unit(t, "e2e-"+id+".scope"); got["MemoryMax"] != "50331648" || got["AllowedCPUs"] != "" {
+		t.Errorf("MemoryMax is %q, AllowedCPUs %q", got["MemoryMax"], got["AllowedCPUs"])
+	}
 	for _, args := range [][]string{{"daemon-reload"}, {"set-property", "--runtime", "e2e-" + id + ".scope", "IOWeight=77"}, {"daemon-reexec"}} {
 		if out, err := exec.Command("systemctl", args...).CombinedOutput(); err != nil {
 			t.Fatalf("systemctl %s: %v\n%s", args, err, out)
 		}
 		check(fmt.Sprint("after ", args))
-		equal(t, files(t, dir), values, map[string]string{"io.weight": "it was set", "io.bfq.weight": "it was set"})
+		now := files(t, dir)
+		for _, f := range []string{"io.weight", "io.bfq.weight"} { // one of them was set
+			delete(now, f)
+			delete(values, f)
+		}
+		equal(t, now, values, nil)
 	}
 	d.must(t, h, "delete", "--force", id)
 	if got := loadState(t, "e2e-"+id+".scope"); got != "not-found" {
@@ -300,5 +313,28 @@ func TestNoAnswer(t *testing.T) {
 		if got := loadState(t, "e2e-"+id+".scope"); got != "not-found" {
 			t.Errorf("the unit is left: %s", got)
 		}
+	}
+}
+
+// A delete that systemd does not answer ends the container, and can be repeated.
+func TestNoAnswerToDelete(t *testing.T) {
+	h := linuxtest.One(t)
+	d := systemdDriver()
+	id := h.ID("a")
+	d.must(t, h, "run", "--detach", "--bundle", h.Bundle(linuxtest.Args("/bin/sleep", "1000"), d.place(id)), id)
+	st, _ := h.State(id)
+	h.Sub(t, "silent", func(t *testing.T, h *linuxtest.Host) {
+		silent(t, h, private)
+		r := d.run(h, "delete", "--force", id)
+		if r.Status != 1 || !strings.Contains(r.Stderr, private) || !strings.Contains(r.Stderr, "did not answer") {
+			t.Errorf("status %d, stderr %s", r.Status, r.Stderr)
+		}
+		if _, err := os.Stat(fmt.Sprintf("/proc/%d/exe", st.PID)); err == nil {
+			t.Error("the container's process goes on")
+		}
+	})
+	d.must(t, h, "delete", "--force", id)
+	if got := loadState(t, "e2e-"+id+".scope"); got != "not-found" {
+		t.Errorf("the unit is left: %s", got)
 	}
 }

@@ -234,3 +234,20 @@ func TestProfileIsNotRedirected(t *testing.T) {
 	}
 	h.Must("delete", "--force", id)
 }
+
+// An ordinary user's containers are confined, too.
+func TestProfileOfOrdinaryUser(t *testing.T) {
+	load(t)
+	h := linuxtest.One(t).AsUser()
+	for name, edits := range map[string][]linuxtest.Edit{"alone": nil, "sub-ids": {h.User.SubIDs}} {
+		edits = append([]linuxtest.Edit{profile("tongs-test"), linuxtest.Shell(look)}, edits...)
+		if r := h.Run("run", "--bundle", bundle(t, h, edits...), h.ID("a")); r.Stdout != confined {
+			t.Errorf("%s: status %d, %q, want %q; %s", name, r.Status, r.Stdout, confined, r.Stderr)
+		}
+		h.Must("run", "--detach", "--bundle", bundle(t, h, append(edits, linuxtest.Args("/bin/sleep", "1000"))...), h.ID("b"))
+		if r := h.Run("exec", h.ID("b"), "/bin/sh", "-c", look); r.Stdout != confined {
+			t.Errorf("%s, exec: status %d, %q, want %q; %s", name, r.Status, r.Stdout, confined, r.Stderr)
+		}
+		h.Must("delete", "--force", h.ID("b"))
+	}
+}
