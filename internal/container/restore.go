@@ -159,7 +159,7 @@ func (r *restoration) startCRIU(program string) error {
 		return err
 	}
 	r.onFailure(func() { r.stub.Kill(); r.stub.Close() })
-	if err := r.group.Join(r.stub.PID); err != nil {
+	if err := r.join(); err != nil {
 		return err
 	}
 	r.env.K, r.env.Line, r.env.FirstOwn = r.stub, r.stub.Line(), r.stub.FirstOwn()
