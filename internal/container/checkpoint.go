@@ -278,6 +278,7 @@ func (c *checkpointing) dump(program string) error {
 		return err
 	}
 	defer p.Close()
+	options := cgroup.KeepOptions()
 	kind := criu.Dump
 	err = p.RequireVersion()
 	if c.o.PreDump {
@@ -291,6 +292,9 @@ func (c *checkpointing) dump(program string) error {
 		return p.Explain(err)
 	}
 	_, err = p.Do(kind, c.opts, c.notice)
+	if again := options(); again != nil {
+		c.o.Warn(again.Error())
+	}
 	// After a pre-dump CRIU waits for the next, and is not content with none.
 	if ended := p.End(); ended != nil && (err != nil || kind != criu.PreDump) {
 		err = cmp.Or(err, ended)

@@ -267,13 +267,8 @@ func (c *creation) start() error {
 		return c.group.ExplainClone(err)
 	}
 	c.onFailure(func() { c.stub.Kill(); c.stub.Close() })
-	if err := c.group.Join(c.stub.PID); err != nil {
+	if err := c.join(); err != nil {
 		return err
-	}
-	if c.rdt != nil {
-		if err := c.rdt.Join(c.stub.PID); err != nil {
-			return err
-		}
 	}
 	c.env.B.Hoard = c.mayHoard()
 	list := c.stub.Inherited()
@@ -285,6 +280,17 @@ func (c *creation) start() error {
 	c.env.FirstOwn = c.stub.FirstOwn()
 	c.env.PID = kernel.NewHandle(int64(c.stub.PID), "container")
 	return c.env.Inherited(list)
+}
+
+// join puts the process into the container's groups.
+func (c *creation) join() error {
+	if err := c.group.Join(c.stub.PID); err != nil {
+		return err
+	}
+	if c.rdt == nil {
+		return nil
+	}
+	return c.rdt.Join(c.stub.PID)
 }
 
 // makeFIFO makes exec.fifo and opens it for the process. Both directions are

@@ -159,7 +159,7 @@ func (r *restoration) startCRIU(program string) error {
 		return err
 	}
 	r.onFailure(func() { r.stub.Kill(); r.stub.Close() })
-	if err := r.group.Join(r.stub.PID); err != nil {
+	if err := r.join(); err != nil {
 		return err
 	}
 	r.env.K, r.env.Line, r.env.FirstOwn = r.stub, r.stub.Line(), r.stub.FirstOwn()
@@ -252,6 +252,7 @@ func (r *restoration) describe() error {
 
 // runCRIU has CRIU do it, and takes how it ended into the error.
 func (r *restoration) runCRIU() error {
+	options := cgroup.KeepOptions()
 	err := r.session.RequireVersion()
 	if err == nil && r.o.LazyPages {
 		err = r.session.RequireFeature(criu.LazyPages)
@@ -260,7 +261,11 @@ func (r *restoration) runCRIU() error {
 		_, err = r.session.Do(criu.Restore, r.opts, r.notice)
 	}
 	r.session.Close()
-	switch how := r.stub.Outcome(); {
+	how := r.stub.Outcome()
+	if again := options(); again != nil {
+		r.o.Warn(again.Error())
+	}
+	switch {
 	case how != stub.Exited && err != nil:
 		err = fmt.Errorf("%w; criu %s", err, how)
 	case how != stub.Exited:
