@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"tongs/internal/cgroup"
 	"tongs/internal/linuxtest"
 )
 
@@ -100,6 +101,12 @@ func TestLazyPages(t *testing.T) {
 // The images are the same, whoever makes or reads them.
 func TestExchangeWithRunc(t *testing.T) {
 	h := linuxtest.One(t)
+	again := cgroup.KeepOptions() // which runc does not
+	t.Cleanup(func() {
+		if err := again(); err != nil {
+			t.Error(err)
+		}
+	})
 	tongs := newBox(t, h, linuxtest.Mount("/bound", "bind", sourceDir(t, h, "s"), "bind", "ro"), linuxtest.Mount("/memory", "tmpfs", "tmpfs"))
 	runc := tongs.with(h.With("runc"))
 	runc.run()
