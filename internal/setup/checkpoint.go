@@ -46,6 +46,8 @@ func (e *Env) ExternalMounts() ([]External, error) {
 	var trees []string
 	for _, m := range e.plan() {
 		switch {
+		case m.idmapped(): // better now than after the container is gone
+			return nil, fmt.Errorf("%s.options: criu cannot restore a mount with mapped owners", m.field)
 		case m.path == "/": // the root itself
 		case m.opt.bind:
 			if err := add(m.field, m.path, ""); err != nil {
