@@ -21,6 +21,8 @@ const maxPath = 107
 // timeout bounds the wait for a receiver, at each step.
 const timeout = 10 * time.Second
 
+var errUnread = errors.New("it was closed without reading the message")
+
 // SendFD connects to the listener at path and sends it one message: the text,
 // with the descriptor as SCM_RIGHTS. The descriptor stays the caller's.
 func SendFD(path, text string, fd int) error {
@@ -59,6 +61,9 @@ func send(path, text string, fd int) (int, error) {
 		}
 		if err != nil {
 			unix.Close(sock)
+			if err == unix.EPIPE || err == unix.ECONNRESET { // before there was anything to read
+				err = errUnread
+			}
 			return -1, fmt.Errorf("cannot send a descriptor to socket %q: sendmsg: %w", path, err)
 		}
 		rest, rights = rest[n:], nil
@@ -88,7 +93,7 @@ func taken(sock int, limit time.Duration) error {
 	// Whoever closes a socket with unread data resets the connection.
 	code, err := unix.GetsockoptInt(sock, unix.SOL_SOCKET, unix.SO_ERROR)
 	if err == nil && code != 0 {
-		return errors.New("it was closed without reading the message")
+		return errUnread
 	}
 	return err
 }
