@@ -45,7 +45,11 @@ func (e *Env) shipSources(mounts []*mount) error {
 	near, far := pair.Handles()
 	e.freight = &freight{far: far}
 	e.keep(&e.freight.far)
-	for part := range slices.Chunk(mounts, min(perMessage(len(mounts)), e.maxSources())) {
+	size := perMessage(len(mounts))
+	if e.FewSources {
+		size = 1
+	}
+	for part := range slices.Chunk(mounts, size) {
 		if err := e.ship(near, part); err != nil {
 			return err
 		}
