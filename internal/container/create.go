@@ -54,7 +54,7 @@ type creation struct {
 	fifo  int
 	init  *Init
 	undo  []func()
-	leave func() // the processor that it is kept on, see stay
+	leave func() // undoes stay
 
 	hookFiles hookFiles
 }
@@ -64,8 +64,8 @@ type creation struct {
 // anything else is made; whatever fails leaves nothing behind.
 func Create(store *state.Store, o CreateOptions) (*Init, error) {
 	calmMonitor()
-	c := &creation{o: o, fifo: -1, leave: stay()}
-	defer c.leave()
+	c := &creation{o: o, fifo: -1, leave: func() {}}
+	defer func() { c.leave() }()
 	if err := c.attempt(func() error { return c.create(store) }); err != nil {
 		return nil, err
 	}
@@ -131,6 +131,7 @@ func (c *creation) prepare() (err error) {
 			PreserveFDs: c.o.ListenFDs + c.o.PreserveFDs, Park: c.o.Park, UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())},
 		Spec: c.b.Spec, Host: host.Kernel{}, K: host.Kernel{}, B: &kernel.Batch{Expect: 160}, Warn: c.o.Warn,
 		CgroupV2: c.group.Unified(), UserNS: c.lend, MapIDs: mapIDs, Hide: func() { c.stub.Hide() }, NetDevices: c.moveNetDevices,
+		Meet: func() { c.leave = stay(c.stub.PID) },
 	}
 	if c.b.Spec.Hooks != nil {
 		c.prepareHooks()
@@ -210,8 +211,8 @@ func (c *creation) create(store *state.Store) error {
 	if err := c.start(); err != nil {
 		return err
 	}
-	// The limits are in force when the first round trip returns; nothing of
-	// the image has been executed then.
+	// The limits are in force, and the state is written, when the first round trip
+	// returns; nothing of the image has been executed then.
 	c.env.Aside = []func() error{c.limit, c.completeState, func() error { return c.dir.Write(c.st) }}
 	if err := c.env.Do(setup.CreateOrder()); err != nil {
 		return died(c.group, err)

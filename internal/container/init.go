@@ -137,6 +137,7 @@ func (c *creation) identify(pid int) error {
 		return err
 	}
 	c.st.PID, c.st.Start = id.PID, id.Start
+	c.st.ExternalDescriptors = c.streams()
 	if c.rdt != nil {
 		c.st.Tongs.Owned.Resctrl = c.rdt.OwnedAfter()
 	}
@@ -227,7 +228,6 @@ func (c *creation) newState() error {
 		st.Config.Labels = append(st.Config.Labels, k+"="+v)
 	}
 	slices.Sort(st.Config.Labels)
-	st.ExternalDescriptors = c.streams()
 	st.Config.Labels = append(st.Config.Labels, "bundle="+c.b.Dir)
 	if spec.Linux != nil {
 		st.Config.Cgroups.Path = spec.Linux.CgroupsPath

@@ -41,8 +41,10 @@ type Env struct {
 	Root *rootfs.Root
 	Warn func(string)
 	// Aside is work of the caller's that is done while the container's process
-	// executes calls, one a round trip.
+	// executes its first calls, on another processor if there is one. Meet, if
+	// set, is called when both are done: from then on they take turns.
 	Aside []func() error
+	Meet  func()
 
 	Hooks *Hooks // nil if there are none before the program
 
@@ -172,10 +174,18 @@ func (e *Env) Queue(steps []Step) error {
 	return nil
 }
 
-// Sync executes what has been queued, and the next of Aside meanwhile.
+// Sync executes what has been queued, and Aside meanwhile.
 func (e *Env) Sync() error {
-	if len(e.Aside) > 0 {
-		e.B.Meanwhile, e.Aside = e.Aside[0], e.Aside[1:]
+	if aside := e.Aside; len(aside) > 0 {
+		e.Aside = nil
+		e.B.Meanwhile = func() error {
+			for _, do := range aside {
+				if err := do(); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
 	}
 	err := e.K.Run(e.B)
 	e.B.Reset()
