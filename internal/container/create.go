@@ -49,6 +49,7 @@ type creation struct {
 	dir   *state.Dir
 	st    *state.State
 	env   *setup.Env
+	net   *netNamespace // nil if the container's process makes it, or none
 	agent *agent
 	stub  *stub.Stub
 	fifo  int
@@ -66,7 +67,9 @@ func Create(store *state.Store, o CreateOptions) (*Init, error) {
 	calmMonitor()
 	c := &creation{o: o, fifo: -1, leave: func() {}}
 	defer func() { c.leave() }()
-	if err := c.attempt(func() error { return c.create(store) }); err != nil {
+	err := c.attempt(func() error { return c.create(store) })
+	c.net.close()
+	if err != nil {
 		return nil, err
 	}
 	c.dir.Unlock()
@@ -99,6 +102,7 @@ func (c *creation) prepare() (err error) {
 	if c.b, err = bundle.Load(cmp.Or(c.o.BundleDir, ".")); err != nil {
 		return err
 	}
+	c.net = makeNetNamespace(c.b.Spec)
 	if len(c.b.Raw) > largeConfig {
 		calmCollector()
 	}
@@ -214,6 +218,10 @@ func (c *creation) create(store *state.Store) error {
 	// The limits are in force, and the state is written, when the first round trip
 	// returns; nothing of the image has been executed then.
 	c.env.Aside = []func() error{c.limit, c.completeState, func() error { return c.dir.Write(c.st) }}
+	if c.net != nil {
+		c.env.NetNamespace = true
+		c.env.Aside = append(c.env.Aside, func() error { return c.net.give(c.stub.SendFD) })
+	}
 	if err := c.env.Do(setup.CreateOrder()); err != nil {
 		return died(c.group, err)
 	}

@@ -45,6 +45,10 @@ type Env struct {
 	// set, is called when both are done: from then on they take turns.
 	Aside []func() error
 	Meet  func()
+	// NetNamespace says that the caller makes the new network namespace, with its
+	// loopback device up, and sends it on Line as a part of Aside, or a byte alone
+	// if it could not.
+	NetNamespace bool
 
 	Hooks *Hooks // nil if there are none before the program
 

@@ -51,8 +51,8 @@ func CreateOrder() []Step {
 		{"session of the child", nil, newChildSession},
 		{"host name", []string{"hostname"}, setHostname},
 		{"domain name", []string{"domainname"}, setDomainname},
+		{"begin", nil, begin}, // tongs does the rest of its own work meanwhile
 		{"loopback", nil, raiseLoopback},
-		{"begin", nil, begin},                                             // making namespaces takes longest: tongs does the rest of its own work meanwhile
 		{"network devices", []string{"linux.netDevices"}, moveNetDevices}, // by tongs, which has rights in both namespaces
 		{"umask 0", nil, clearUmask},                                      // modes are exact until the end
 		{"trees inside", nil, openTreesInside},                            // TreeOrder, if tongs may not; the names are still the host's

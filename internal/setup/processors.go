@@ -11,20 +11,6 @@ import (
 // built for (x86-64, MAXSMP).
 const maxProcessors = 8192
 
-// begin lets the process make its namespaces, while tongs does what is its own
-// (Env.Aside): enough for both to use a processor each. Afterwards they take
-// turns, and share one (Env.Meet).
-func begin(e *Env) error {
-	if e.Meet == nil {
-		return nil
-	}
-	if err := e.Sync(); err != nil {
-		return err
-	}
-	e.Meet()
-	return nil
-}
-
 // freeProcessors lets the program run on all processors of its cpuset, whatever
 // tongs and who started it are restricted to, as runc does.
 func freeProcessors(e *Env) error {
