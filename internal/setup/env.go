@@ -16,7 +16,6 @@ import (
 
 	"tongs/internal/kernel"
 	"tongs/internal/rootfs"
-	"tongs/internal/seccomp"
 )
 
 // Options are what the command line adds to the configuration.
@@ -124,7 +123,8 @@ type Env struct {
 	program  string // what is executed, as found
 	search   []*candidate
 	chdir    [2]kernel.Handle
-	filter   *seccomp.Filter
+
+	compilation *compilation // of linux.seccomp, if there is one
 }
 
 // Container is a running container as exec finds it.

@@ -57,6 +57,11 @@ func (e *Env) State(status specs.ContainerState, pid int) *specs.State {
 // where the container's mounts are complete and its root is not entered yet.
 func runRuntimeHooks(e *Env) error {
 	h := e.hooks()
+	if e.hooksBeforePivot() && e.filtered() { // not for a container that cannot be
+		if _, err := e.compilation.compiled(); err != nil {
+			return err
+		}
+	}
 	for _, l := range []struct {
 		list  string
 		hooks []specs.Hook
