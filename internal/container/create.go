@@ -217,15 +217,27 @@ func (c *creation) create(store *state.Store) error {
 	}
 	// The limits are in force, and the state is written, when the first round trip
 	// returns; nothing of the image has been executed then.
-	c.env.Aside = []func() error{c.limit, c.completeState, func() error { return c.dir.Write(c.st) }}
-	if c.net != nil {
-		c.env.NetNamespace = true
-		c.env.Aside = append(c.env.Aside, func() error { return c.net.give(c.stub.SendFD) })
-	}
+	c.env.Aside, c.env.NetNamespace = c.aside, c.net != nil
 	if err := c.env.Do(setup.CreateOrder()); err != nil {
 		return died(c.group, err)
 	}
 	return c.finish()
+}
+
+// aside is what tongs has to do while the container's process makes its
+// namespaces. The process waits for the network namespace, whatever fails here.
+func (c *creation) aside() error {
+	err := c.limit()
+	if err == nil {
+		err = c.completeState()
+	}
+	if err == nil {
+		err = c.dir.Write(c.st)
+	}
+	if c.net != nil {
+		err = errors.Join(err, c.net.give(c.stub.SendFD))
+	}
+	return err
 }
 
 // limit sets the limits, and then gives the cgroup to the container's user if

@@ -42,7 +42,7 @@ type Env struct {
 	// Aside is work of the caller's that is done while the container's process
 	// executes its first calls, on another processor if there is one. Meet, if
 	// set, is called when both are done: from then on they take turns.
-	Aside []func() error
+	Aside func() error
 	Meet  func()
 	// NetNamespace says that the caller makes the new network namespace, with its
 	// loopback device up, and sends it on Line as a part of Aside, or a byte alone
@@ -180,17 +180,7 @@ func (e *Env) Queue(steps []Step) error {
 
 // Sync executes what has been queued, and Aside meanwhile.
 func (e *Env) Sync() error {
-	if aside := e.Aside; len(aside) > 0 {
-		e.Aside = nil
-		e.B.Meanwhile = func() error {
-			for _, do := range aside {
-				if err := do(); err != nil {
-					return err
-				}
-			}
-			return nil
-		}
-	}
+	e.B.Meanwhile, e.Aside = e.Aside, nil
 	err := e.K.Run(e.B)
 	e.B.Reset()
 	return err
