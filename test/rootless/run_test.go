@@ -142,7 +142,7 @@ func TestRuntimeDir(t *testing.T) {
 	}
 	r := h.Exec(linuxtest.Command{Args: []string{"run", "--bundle", bundle, h.ID("b")}, Bare: true, Env: []string{"XDG_RUNTIME_DIR="}})
 	linuxtest.Equal(t, "status", r.Status, 1)
-	contains(t, r.Stderr, "cannot make --root", "XDG_RUNTIME_DIR")
+	contains(t, r.Stderr, "--root", "permission denied", "XDG_RUNTIME_DIR") // root may have made it, or not
 	if strings.Contains(r.Stderr, "panic") {
 		t.Error(r.Stderr)
 	}
