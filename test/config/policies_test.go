@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"tongs/internal/linuxtest"
 	"tongs/test/inside/report"
@@ -35,16 +36,21 @@ func TestScheduler(t *testing.T) {
 			}
 		}
 	}
+	raw, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := fmt.Sprint(20 - raw) // the test's nice value, as the call gives it
 	fifo := specs.Scheduler{Policy: specs.SchedFIFO, Priority: 3}
 	deadline := specs.Scheduler{Policy: specs.SchedDeadline, Runtime: 2_000_000, Deadline: 50_000_000, Period: 100_000_000,
 		Flags: []specs.LinuxSchedulerFlag{specs.SchedFlagResetOnFork}}
 	user := func(s *specs.Spec) { s.Process.User.UID, s.Process.Capabilities = 1000, nil }
 	// v2: with v1, real-time policies need a share of real time for the cgroup.
 	each(t, linuxtest.OneV2(t), []row{
-		{name: "none", check: plain("0 0 0 0")},
+		{name: "none", check: plain("0 0 " + own + " 0")},
 		{name: "other", edits: []linuxtest.Edit{set(specs.Scheduler{Policy: specs.SchedOther, Nice: -7})}, check: plain("0 0 -7 0"), onlyTongs: since12},
 		{name: "batch", edits: []linuxtest.Edit{set(specs.Scheduler{Policy: specs.SchedBatch, Nice: 5})}, check: plain("3 0 5 0"), onlyTongs: since12},
-		{name: "idle", edits: []linuxtest.Edit{set(specs.Scheduler{Policy: specs.SchedIdle})}, check: plain("5 0 0 0"), onlyTongs: since12},
+		{name: "idle", edits: []linuxtest.Edit{set(specs.Scheduler{Policy: specs.SchedIdle})}, check: plain("5 0 " + own + " 0"), onlyTongs: since12},
 		{name: "fifo", edits: []linuxtest.Edit{set(fifo)}, check: sched("1 0 0 3 0 0 0"), onlyTongs: since12},
 		{name: "fifo of a user", edits: []linuxtest.Edit{set(fifo), user}, check: sched("1 0 0 3 0 0 0"), onlyTongs: since12},
 		{name: "fifo in a user namespace", edits: []linuxtest.Edit{set(fifo), mapped}, check: sched("1 0 0 3 0 0 0"), onlyTongs: since12},
