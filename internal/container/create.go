@@ -215,8 +215,8 @@ func (c *creation) create(store *state.Store) error {
 	if err := c.start(); err != nil {
 		return err
 	}
-	// The limits are in force, and the state is written, when the first round trip
-	// returns; nothing of the image has been executed then.
+	// The limits are in force when the first round trip returns; nothing of the
+	// image has been executed then.
 	c.env.Aside, c.env.NetNamespace = c.aside, c.net != nil
 	if err := c.env.Do(setup.CreateOrder()); err != nil {
 		return died(c.group, err)
@@ -231,7 +231,7 @@ func (c *creation) aside() error {
 	if err == nil {
 		err = c.completeState()
 	}
-	if err == nil {
+	if err == nil && c.b.Spec.Hooks != nil { // which may ask for it
 		err = c.dir.Write(c.st)
 	}
 	if c.net != nil {

@@ -120,9 +120,9 @@ func (i *Init) Close() error {
 	return nil
 }
 
-// completeState completes the state with what is known once the process exists,
-// which others can kill from then on. It is written while the process does the
-// rest, and still "creating": if tongs dies before the end, so does the process.
+// completeState completes the state with what is known once the process exists.
+// It is written when the set-up is complete, before that only for hooks, and says
+// "creating" then: if tongs dies before the end, so does the process.
 func (c *creation) completeState() error { return c.identify(c.stub.PID) }
 
 // identify writes down which process is the container's first.
