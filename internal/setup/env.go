@@ -27,7 +27,6 @@ type Options struct {
 	PreserveFDs  int
 	UID, GID     uint32 // whose rights tongs has
 	Park         bool   // the process waits for exec.fifo (create), not for us (run)
-	FewSources   bool   // treat more than one bind source as many; for tests
 }
 
 // Env is what the steps of one run share.
@@ -93,7 +92,7 @@ type Env struct {
 	atName    bool                     // it is attached at root.path and not over "/"
 	rootDir   *kernel.Stat             // of root.path
 	rootFS    *kernel.Statfs           // that root.path lies in
-	freight   *freight                 // sources that are sent; nil if they are inherited
+	plain     []*mount                 // binds whose sources the container's process opens first
 	sources   []source                 // of bind mounts, by index of spec.mounts
 	mappings  map[string]kernel.Handle // user namespaces of idmapped mounts
 	binds     []*deviceBind            // the host's devices, in a user namespace

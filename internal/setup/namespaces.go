@@ -111,10 +111,10 @@ func begin(e *Env) error {
 	if e.Meet == nil {
 		return nil
 	}
-	var net *kernel.Rights
+	var net *kernel.Right
 	if e.NetNamespace {
 		e.B.For("linux.namespaces", "cannot receive the new network namespace")
-		net = e.B.ReceiveFDs(e.Line, []string{"network namespace"})
+		net = e.B.ReceiveFD(e.Line, "network namespace")
 	}
 	if err := e.Sync(); err != nil {
 		return err
@@ -124,9 +124,9 @@ func begin(e *Env) error {
 		return nil
 	}
 	e.B.For("linux.namespaces", "cannot make new namespaces")
-	if list := net.Handles(); len(list) > 0 {
-		e.B.Setns(list[0], unix.CLONE_NEWNET)
-		e.B.Close(list[0])
+	if h, ok := net.Handle(); ok {
+		e.B.Setns(h, unix.CLONE_NEWNET)
+		e.B.Close(h)
 		return nil
 	}
 	e.NetNamespace = false

@@ -79,7 +79,7 @@ func lookForMountLabel(e *Env) error {
 // RestoreOrder runs in the process that becomes CRIU.
 func RestoreOrder() []Step {
 	return []Step{
-		{"many bind sources", nil, receiveSources},
+		{"bind sources", nil, openPlainSources},
 		{"keyring", nil, joinKeyring}, // the restored processes inherit it
 		{"private mounts", nil, unshareMounts},
 		{"umask 0", nil, clearUmask},
