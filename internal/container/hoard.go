@@ -6,9 +6,9 @@ import "golang.org/x/sys/unix"
 // all: it opens little, its limit allows it, and nobody of another container can
 // see it meanwhile.
 func (c *creation) mayHoard() bool {
-	const few, much, perMount = 256, 1024, 3
+	const much, perMount = 256, 4
 	l := c.b.Spec.Linux
-	if l == nil {
+	if l == nil || perMount*(len(c.b.Spec.Mounts)+len(l.MaskedPaths)+len(l.ReadonlyPaths)+len(l.Devices)) > much/2 {
 		return false
 	}
 	for _, n := range l.Namespaces {
@@ -17,6 +17,5 @@ func (c *creation) mayHoard() bool {
 		}
 	}
 	var limit unix.Rlimit
-	needed := few/2 + perMount*(len(c.b.Spec.Mounts)+len(l.MaskedPaths)+len(l.ReadonlyPaths)+len(l.Devices))
-	return needed <= much/2 && unix.Prlimit(c.stub.PID, unix.RLIMIT_NOFILE, nil, &limit) == nil && limit.Cur >= uint64(2*needed)
+	return unix.Prlimit(c.stub.PID, unix.RLIMIT_NOFILE, nil, &limit) == nil && limit.Cur >= much
 }
