@@ -7,6 +7,15 @@ type tests struct {
 	Seconds   int      // it may take, at most
 }
 
+// setup is a machine and what runs in it.
+type setup struct {
+	suite  string // of Debian, that the kernel is from
+	append string // to the kernel's arguments
+	tests  []tests
+}
+
+const bookworm = "bookworm"
+
 // list is what runs there. Packages below inside are all in it; of others, which
 // run on the host as well, those that say something new on a host with systemd,
 // AppArmor, nothing but cgroup v2, and an older kernel.
@@ -21,5 +30,20 @@ func list() []tests {
 		{Package: "test/vm/inside/checkpoint", Seconds: 1800}, // minutes, since CRIU works through every page
 		{Package: "test/devices", Arguments: []string{"-test.run=^TestLists$"}, Seconds: 180},
 		{Package: "test/agent", Arguments: []string{"-test.run=^TestAgent$"}, Seconds: 120}, // tracing beside AppArmor
+	}
+}
+
+// listV1 is what runs on cgroup v1.
+func listV1() []tests {
+	return []tests{
+		{Package: "test/resources", Arguments: []string{"-test.run=^(TestSettings|TestMistakes|TestUpdate)$/^v1$"}, Seconds: 400},
+	}
+}
+
+// listBackports is what runs on the newest kernel: a part of that which depends
+// on it most.
+func listBackports() []tests {
+	return []tests{
+		{Package: "test/vm/inside/cgroup", Arguments: []string{"-test.run=^(TestResources|TestForkBomb|TestPause|TestUnitUpdateAndReload)$"}, Seconds: 200},
 	}
 }
