@@ -32,8 +32,6 @@ func mistakesV1() []mistake {
 		return func(r *specs.LinuxResources) { r.Memory = &m }
 	}
 	return []mistake{
-		// The process is killed, or has more by then, which the kernel refuses.
-		{"memory too low", memory(specs.LinuxMemory{Limit: ptr(int64(4096))}), []string{"memory.limit: ", "4096"}, ""},
 		{"swap without limit", memory(specs.LinuxMemory{Swap: ptr(int64(1 << 20))}), []string{`memory.swap: cannot set "1048576": write `, "/memory.memsw.limit_in_bytes: invalid argument"}, ""},
 		{"swap below limit", memory(specs.LinuxMemory{Limit: ptr(int64(2 << 20)), Swap: ptr(int64(1 << 20))}), []string{"memory.swap: 1048576 is below"}, ""},
 		{"swappiness", memory(specs.LinuxMemory{Swappiness: ptr(uint64(101))}), []string{"memory.swappiness: 101 is outside"}, ""},
@@ -144,6 +142,25 @@ func TestMistakes(t *testing.T) {
 			})
 		}
 	})
+}
+
+// A limit that the container's first process cannot live with: either the kernel
+// kills that, or it has more by then already, which the kernel refuses.
+func TestMemoryTooLow(t *testing.T) {
+	h := linuxtest.One(t)
+	bundle := h.Bundle(forever(), func(s *specs.Spec) { s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: ptr(int64(4096))} })
+	r := h.Run("create", "--bundle", bundle, h.ID("a"))
+	same(t, "status", r.Status, 1)
+	const (
+		killed  = "container init was OOM-killed (memory limit too low?): the kernel has killed for lack of memory; linux.resources.memory.limit is 4096 bytes; it has used up to "
+		refused = "linux.resources.memory.limit: unable to set memory limit to 4096 (current usage: "
+	)
+	if !strings.Contains(r.Stderr, killed) && (h.V2 || !strings.Contains(r.Stderr, refused)) {
+		t.Errorf("neither %q nor %q is in: %s", killed, refused, r.Stderr)
+	}
+	runc := h.With("runc")
+	same(t, "status of runc", runc.Run("create", "--bundle", bundle, h.ID("a")).Status, 1)
+	runc.Run("delete", "--force", h.ID("a"))
 }
 
 // A cgroup file system that is read-only takes no container, unless that has a
