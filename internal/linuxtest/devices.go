@@ -7,21 +7,18 @@ import (
 	"testing"
 )
 
-// RDMADevice makes a device for remote direct memory access, on top of a network
-// device, both for the time of the test. It is for the virtual machine, whose
-// kernel has one without hardware (rdma_rxe, "soft RoCE"); Debian's kernels for
-// clouds have none, and the name is empty.
+// RDMADevice makes a device for remote direct memory access for the time of the
+// test. It is for the virtual machine, whose kernel has one without hardware
+// (siw, "soft iWARP"); Debian's kernels for clouds have none, and the name is empty.
 func RDMADevice(t *testing.T) (name string) {
 	t.Helper()
 	needVM(t)
-	const rdma, network = "rxe-e2e", "net-e2e"
-	if exec.Command("modprobe", "rdma_rxe").Run() != nil {
+	if exec.Command("modprobe", "siw").Run() != nil {
 		return ""
 	}
-	must(t, "ip", "link", "add", network, "up", "type", "dummy")
-	t.Cleanup(func() { must(t, "ip", "link", "delete", network) }) // and the other with it
-	must(t, "rdma", "link", "add", rdma, "type", "rxe", "netdev", network)
-	return rdma
+	must(t, "rdma", "link", "add", "siw_e2e", "type", "siw", "netdev", "lo")
+	t.Cleanup(func() { must(t, "rdma", "link", "delete", "siw_e2e") })
+	return "siw_e2e"
 }
 
 // WeighDisk gives the virtual machine's first disk a scheduler that knows weights,

@@ -31,6 +31,10 @@ func mistakesV1() []mistake {
 	memory := func(m specs.LinuxMemory) func(*specs.LinuxResources) {
 		return func(r *specs.LinuxResources) { r.Memory = &m }
 	}
+	realTime := []string{`cpu.realtimeRuntime: cannot set "2000000": write `, "/cpu.rt_runtime_us: invalid argument"}
+	if !has("cpu/cpu.rt_runtime_us") {
+		realTime = []string{"cpu.realtimeRuntime: cannot set: ", "/cpu.rt_runtime_us: no such file or directory (this kernel has no such file)"}
+	}
 	return []mistake{
 		{"swap without limit", memory(specs.LinuxMemory{Swap: ptr(int64(1 << 20))}), []string{`memory.swap: cannot set "1048576": write `, "/memory.memsw.limit_in_bytes: invalid argument"}, ""},
 		{"swap below limit", memory(specs.LinuxMemory{Limit: ptr(int64(2 << 20)), Swap: ptr(int64(1 << 20))}), []string{"memory.swap: 1048576 is below"}, ""},
@@ -41,7 +45,7 @@ func mistakesV1() []mistake {
 		{"quota", cpu(specs.LinuxCPU{Quota: ptr(int64(5))}), []string{`cpu.quota: cannot set "5": write `, "/cpu.cfs_quota_us: invalid argument"}, ""},
 		{"period", cpu(specs.LinuxCPU{Period: ptr(uint64(5))}), []string{`cpu.period: cannot set "5": write `, "/cpu.cfs_period_us: invalid argument"}, ""},
 		{"burst above quota", cpu(specs.LinuxCPU{Quota: ptr(int64(50_000)), Burst: ptr(uint64(50_001))}), []string{"cpu.burst: 50001 is above quota 50000"}, "knows no burst"},
-		{"real-time", cpu(specs.LinuxCPU{RealtimeRuntime: ptr(int64(2_000_000))}), []string{`cpu.realtimeRuntime: cannot set "2000000": write `, "/cpu.rt_runtime_us: invalid argument"}, ""},
+		{"real-time", cpu(specs.LinuxCPU{RealtimeRuntime: ptr(int64(2_000_000))}), realTime, ""},
 		{"idle", cpu(specs.LinuxCPU{Idle: ptr(int64(2))}), []string{"cpu.idle: 2 is neither 0 nor 1"}, "knows no idle"},
 		{"missing CPU", cpu(specs.LinuxCPU{Cpus: "4000"}), []string{`cpu.cpus: cannot set "4000": write `, "/cpuset.cpus: numerical result out of range"}, ""},
 		{"missing node", cpu(specs.LinuxCPU{Mems: "63"}), []string{`cpu.mems: cannot set "63": write `, "/cpuset.mems: invalid argument"}, ""},
@@ -69,6 +73,32 @@ func mistakesV1() []mistake {
 		}, []string{"rdma: cannot set: this host has no rdma controller"}, ""},
 		{"unified", func(r *specs.LinuxResources) { r.Unified = map[string]string{"memory.high": "1"} }, []string{"unified: this host has cgroup v1"}, ""},
 	}
+}
+
+// mistakesElsewhere are about controllers that few machines have on v1; the
+// virtual machine's has them.
+func mistakesElsewhere(t *testing.T) []mistake {
+	var list []mistake
+	if has("hugetlb") {
+		list = append(list, mistake{"no such huge pages", func(r *specs.LinuxResources) {
+			r.HugepageLimits = []specs.LinuxHugepageLimit{{Pagesize: "4MB", Limit: 1 << 22}}
+		}, []string{"hugepageLimits: cannot set: ", "/hugetlb.4MB.limit_in_bytes: no such file or directory (this kernel has no such file)"}, ""})
+	}
+	if has("net_prio") {
+		list = append(list, mistake{"priority of no interface", func(r *specs.LinuxResources) {
+			r.Network = &specs.LinuxNetwork{Priorities: []specs.LinuxInterfacePriority{{Name: "nowhere", Priority: 1}}}
+		}, []string{`network.priorities: cannot set "nowhere 1": write `, "/net_prio.ifpriomap: no such device"}, ""})
+	}
+	if has("rdma") {
+		rdma := func(device string, handles uint32) func(r *specs.LinuxResources) {
+			return func(r *specs.LinuxResources) { r.Rdma = map[string]specs.LinuxRdma{device: {HcaHandles: &handles}} }
+		}
+		list = append(list, mistake{"no such RDMA device", rdma("mlx5_9", 1), []string{`rdma: cannot set "mlx5_9 hca_handle=1": write `, "/rdma.max: no such device"}, ""})
+		if device := linuxtest.RDMADevice(t); device != "" {
+			list = append(list, mistake{"too many RDMA handles", rdma(device, 1<<31), []string{"rdma: cannot set ", "/rdma.max: invalid argument"}, ""})
+		}
+	}
+	return list
 }
 
 func mistakesV2() []mistake {
@@ -107,7 +137,8 @@ func mistakesV2() []mistake {
 // What cannot be set stops the creation, and nothing is left of it.
 func TestMistakes(t *testing.T) {
 	linuxtest.Each(t, func(t *testing.T, h *linuxtest.Host) {
-		list := mistakesV1()
+		linuxtest.WeighDisk(t)
+		list := append(mistakesV1(), mistakesElsewhere(t)...)
 		if h.V2 {
 			list = mistakesV2()
 		}

@@ -175,7 +175,7 @@ func readAll(t *testing.T, h *linuxtest.Host, pid int) map[string]string {
 	t.Helper()
 	values := make(map[string]string)
 	for _, dir := range cgroupDirs(t, h, pid) {
-		if strings.HasPrefix(dir, "/sys/fs/cgroup/misc/") {
+		if strings.HasPrefix(dir+"/", "/sys/fs/cgroup/misc/") {
 			continue
 		}
 		entries, err := os.ReadDir(dir)
@@ -242,15 +242,35 @@ func TestSettings(t *testing.T) {
 		if !h.V2 {
 			list = append(settings(), settingsElsewhere(t)...)
 		}
-		for _, s := range list {
-			h.Sub(t, s.name, func(t *testing.T, h *linuxtest.Host) { compareSetting(t, h, s) })
+		for _, d := range drivers() {
+			h.Sub(t, d.name, func(t *testing.T, h *linuxtest.Host) {
+				for _, s := range list {
+					h.Sub(t, s.name, func(t *testing.T, h *linuxtest.Host) { compareSetting(t, h, d, s) })
+				}
+			})
 		}
 	})
 }
 
-func compareSetting(t *testing.T, h *linuxtest.Host, s setting) {
+// driver is a way to make cgroups.
+type driver struct {
+	name, path string // of linux.cgroupsPath
+	flags      []string
+}
+
+// drivers are the host's: there may be no systemd.
+func drivers() []driver {
+	list := []driver{{name: "cgroupfs", path: "/"}}
+	if _, err := os.Stat("/run/systemd/system"); err == nil { // sd_booted(3)
+		list = append(list, driver{name: "systemd", path: "system.slice:e2e:", flags: []string{"--systemd-cgroup"}})
+	}
+	return list
+}
+
+func compareSetting(t *testing.T, h *linuxtest.Host, d driver, s setting) {
 	t.Helper()
 	bundle := h.Bundle(forever(), func(spec *specs.Spec) {
+		spec.Linux.CgroupsPath = d.path + h.ID("a")
 		if s.set == nil {
 			spec.Linux.Resources = nil
 		} else {
@@ -259,7 +279,7 @@ func compareSetting(t *testing.T, h *linuxtest.Host, s setting) {
 	})
 	values := func(h *linuxtest.Host) map[string]string {
 		id := h.ID("a")
-		h.Must("create", "--bundle", bundle, id)
+		h.Must(append(d.flags, "create", "--bundle", bundle, id)...)
 		st, _ := h.State(id)
 		before := readAll(t, h, st.PID)
 		h.Must("start", id)
