@@ -132,6 +132,22 @@ func changesOfWeights(file, field string) []change {
 	}
 }
 
+// changesOfRDMA are for a device, if there is one.
+func changesOfRDMA(device string) []change {
+	if device == "" {
+		return nil
+	}
+	limit := func(handles int, more string) string {
+		return fmt.Sprintf(`{"rdma":{"%s":{"hcaHandles":%d}}%s}`, device, handles, more)
+	}
+	const wrong = `,"unified":{"memory.high":"many"}`
+	return []change{
+		{file: limit(3, wrong), fails: `linux.resources.unified["memory.high"]: cannot set "many"`},
+		{file: limit(3, ""), want: map[string]string{"rdma.max": device + " hca_handle=3 hca_object=max"}},
+		{file: limit(4, wrong), fails: `linux.resources.unified["memory.high"]: cannot set "many"`},
+	}
+}
+
 // Each change sets what it names and nothing else, in any file of any controller,
 // as runc's does. What fails changes nothing.
 func TestUpdate(t *testing.T) {
@@ -287,7 +303,8 @@ func TestUpdateV2(t *testing.T) {
 	}), id)
 	st, _ := h.State(id)
 	list := changesV2(strings.Contains(string(controllers), "memory"))
-	if weighs {
+	if weighs { // in the virtual machine
+		list = append(list, changesOfRDMA(linuxtest.RDMADevice(t))...)
 		list = append(list, changesOfWeights("io.bfq.weight", `linux.resources.blockIO.weightDevice: cannot set "9:9 444": write `)...)
 	}
 	for _, c := range list {
