@@ -20,7 +20,8 @@ type mistake struct {
 }
 
 func mistakesV1() []mistake {
-	nowhere := specs.LinuxBlockIODevice{Major: 9, Minor: 9}
+	// Not one whose driver makes a device when it is asked for.
+	nowhere := specs.LinuxBlockIODevice{Major: 240, Minor: 9}
 	throttle := []specs.LinuxThrottleDevice{{LinuxBlockIODevice: nowhere, Rate: 100}}
 	blockIO := func(b specs.LinuxBlockIO) func(*specs.LinuxResources) {
 		return func(r *specs.LinuxResources) { r.BlockIO = &b }
@@ -54,8 +55,8 @@ func mistakesV1() []mistake {
 		{"weight", blockIO(specs.LinuxBlockIO{Weight: ptr(uint16(9))}), []string{"blockIO.weight: 9 is outside 10 to 1000"}, "writes 9, of which the kernel makes a weight"},
 		{"leaf weight", blockIO(specs.LinuxBlockIO{LeafWeight: ptr(uint16(100))}), []string{"blockIO.leafWeight: cannot set: ", "/blkio.leaf_weight: no such file or directory (this kernel has no such file)"}, ""},
 		{"weight of no device", blockIO(specs.LinuxBlockIO{WeightDevice: []specs.LinuxWeightDevice{{LinuxBlockIODevice: nowhere, Weight: ptr(uint16(100))}}}),
-			[]string{`blockIO.weightDevice: cannot set "9:9 100": write `, "weight_device: no such device"}, ""},
-		{"read bytes of no device", blockIO(specs.LinuxBlockIO{ThrottleReadBpsDevice: throttle}), []string{`blockIO.throttleReadBpsDevice: cannot set "9:9 100": write `, "no such device"}, ""},
+			[]string{`blockIO.weightDevice: cannot set "240:9 100": write `, "weight_device: no such device"}, ""},
+		{"read bytes of no device", blockIO(specs.LinuxBlockIO{ThrottleReadBpsDevice: throttle}), []string{`blockIO.throttleReadBpsDevice: cannot set "240:9 100": write `, "no such device"}, ""},
 		{"write bytes of no device", blockIO(specs.LinuxBlockIO{ThrottleWriteBpsDevice: throttle}), []string{"blockIO.throttleWriteBpsDevice: cannot set", "no such device"}, ""},
 		{"reads of no device", blockIO(specs.LinuxBlockIO{ThrottleReadIOPSDevice: throttle}), []string{"blockIO.throttleReadIOPSDevice: cannot set", "no such device"}, ""},
 		{"writes of no device", blockIO(specs.LinuxBlockIO{ThrottleWriteIOPSDevice: throttle}), []string{"blockIO.throttleWriteIOPSDevice: cannot set", "no such device"}, ""},

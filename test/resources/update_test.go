@@ -65,10 +65,10 @@ func changes() []change {
 		{file: `{"blockIO":{"throttleReadBpsDevice":[{"major":254,"minor":0,"rate":0}]}}`, unlike: "it takes the weight only", want: map[string]string{"blkio.throttle.read_bps_device": ""}},
 
 		// Of devices, too, all is as before, whether they had a line of their own or not.
-		{file: blockIO(1<<20, nowhere), fails: `linux.resources.blockIO.throttleWriteIOPSDevice: cannot set "9:9 5"`, unlike: "it takes the weight only"},
+		{file: blockIO(1<<20, nowhere), fails: `linux.resources.blockIO.throttleWriteIOPSDevice: cannot set "240:9 5"`, unlike: "it takes the weight only"},
 		{file: blockIO(1<<30, disk), want: throttled(1 << 30), unlike: "it takes the weight only"},
-		{file: blockIO(1<<20, nowhere), fails: `linux.resources.blockIO.throttleWriteIOPSDevice: cannot set "9:9 5"`, unlike: "it takes the weight only"},
-		{file: `{"memory":{"limit":33554432,"disableOOMKiller":true},"blockIO":{"weight":250,"throttleReadBpsDevice":[{"major":9,"minor":9,"rate":5}]}}`,
+		{file: blockIO(1<<20, nowhere), fails: `linux.resources.blockIO.throttleWriteIOPSDevice: cannot set "240:9 5"`, unlike: "it takes the weight only"},
+		{file: `{"memory":{"limit":33554432,"disableOOMKiller":true},"blockIO":{"weight":250,"throttleReadBpsDevice":[{"major":240,"minor":9,"rate":5}]}}`,
 			fails: "linux.resources.blockIO.throttleReadBpsDevice: cannot set", unlike: "it takes the weight only"},
 
 		{flags: "--memory 64m --pids-limit 50 --cpuset-cpus 4000", fails: `linux.resources.cpu.cpus: cannot set "4000"`},
@@ -93,7 +93,7 @@ func changesOfRealTime() []change {
 
 const (
 	disk    = `"major":254,"minor":0`
-	nowhere = `"major":9,"minor":9`
+	nowhere = `"major":240,"minor":9`
 )
 
 // blockIO asks for the same rate of bytes and operations on the disk, but for
@@ -160,7 +160,7 @@ func TestUpdate(t *testing.T) {
 		list = append(list, changesOfRealTime()...)
 	}
 	if linuxtest.WeighDisk(t) {
-		list = append(list, changesOfWeights("blkio.bfq.weight_device", `linux.resources.blockIO.weightDevice: cannot set "9:9 444": write `)...)
+		list = append(list, changesOfWeights("blkio.bfq.weight_device", `linux.resources.blockIO.weightDevice: cannot set "240:9 444": write `)...)
 	}
 	runc := h.With("runc")
 	bundle := h.Bundle(forever())
@@ -281,9 +281,9 @@ func changesV2(controllers bool) []change {
 		change{flags: "--cpu-period 100000", want: map[string]string{"cpu.max": "max 100000"}},
 		change{flags: "--cpu-share 2048 --pids-limit 50", want: map[string]string{"cpu.weight": "174", "cpu.weight.nice": "-2", "pids.max": "50"}},
 		change{flags: "--cpuset-cpus 0", want: map[string]string{"cpuset.cpus": "0", "cpuset.cpus.effective": "0"}},
-		change{file: blockIO(1<<20, nowhere), fails: `linux.resources.blockIO.throttleWriteIOPSDevice: cannot set "9:9 wiops=5": write `},
+		change{file: blockIO(1<<20, nowhere), fails: `linux.resources.blockIO.throttleWriteIOPSDevice: cannot set "240:9 wiops=5": write `},
 		change{file: blockIO(1<<30, disk), want: map[string]string{"io.bfq.weight": "default 222", "io.max": "254:0 rbps=1073741824 wbps=1073741824 riops=1073741824 wiops=1073741824"}},
-		change{file: blockIO(1<<20, nowhere), fails: `linux.resources.blockIO.throttleWriteIOPSDevice: cannot set "9:9 wiops=5": write `},
+		change{file: blockIO(1<<20, nowhere), fails: `linux.resources.blockIO.throttleWriteIOPSDevice: cannot set "240:9 wiops=5": write `},
 		change{flags: "--memory 32m --pids-limit 40 --cpu-quota 5", fails: `linux.resources.cpu.quota: cannot set "5 100000"`},
 		change{flags: "--memory 32m --pids-limit 40 --cpuset-cpus 4000", fails: `linux.resources.cpu.cpus: cannot set "4000"`},
 	)
@@ -305,7 +305,7 @@ func TestUpdateV2(t *testing.T) {
 	list := changesV2(strings.Contains(string(controllers), "memory"))
 	if weighs { // in the virtual machine
 		list = append(list, changesOfRDMA(linuxtest.RDMADevice(t))...)
-		list = append(list, changesOfWeights("io.bfq.weight", `linux.resources.blockIO.weightDevice: cannot set "9:9 444": write `)...)
+		list = append(list, changesOfWeights("io.bfq.weight", `linux.resources.blockIO.weightDevice: cannot set "240:9 444": write `)...)
 	}
 	for _, c := range list {
 		want := readAll(t, h, st.PID)
