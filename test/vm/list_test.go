@@ -45,8 +45,8 @@ func listV1() []tests {
 // on it most.
 func listBackports() []tests {
 	return []tests{
-		{Package: "test/vm/inside/cgroup", Arguments: []string{"-test.run=^(TestResources|TestForkBomb|TestPause|TestUnitUpdateAndReload|TestDelegatedCgroup)$"}, Seconds: 300},
+		{Package: "test/vm/inside/cgroup", Arguments: []string{"-test.run=^(TestResources|TestForkBomb|TestPause|TestDelegatedCgroup)$/^systemd$"}, Seconds: 300},
 		{Package: "test/lifecycle", Arguments: []string{"-test.run=^(TestLife|TestExecJoins|TestRunDetach|TestConsoleSocket|TestHooks)$"}, Seconds: 200},
-		{Package: "test/mounts", Arguments: []string{"-test.run=^(TestBindSources|TestFlags|TestPropagation|TestMasksAndReadOnly|TestMountOnRoot|TestDevices)$"}, Seconds: 200},
+		{Package: "test/mounts", Arguments: []string{"-test.run=^(TestBindDestinations|TestRecursiveFlags|TestMasksAndReadOnly|TestHostOnRoot|TestNoPivot)$"}, Seconds: 200},
 	}
 }
