@@ -1,6 +1,7 @@
 package resources
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -195,11 +196,23 @@ func TestMemoryTooLow(t *testing.T) {
 	runc.Run("delete", "--force", h.ID("a"))
 }
 
-// A cgroup file system that is read-only takes no container, unless that has a
-// place which is there already and no limits to write.
+// A cgroup file system that is read-only takes no container, unless it is v2 and
+// the container has a place which is there already and no limits to write.
 func TestReadOnlyCgroups(t *testing.T) {
 	linuxtest.Each(t, func(t *testing.T, h *linuxtest.Host) {
+		bundle := h.Bundle(linuxtest.Args("/bin/true"), func(s *specs.Spec) { s.Linux.CgroupsPath, s.Linux.Resources = "/"+h.ID("group"), nil })
+		there := "/sys/fs/cgroup/devices/" + h.ID("group")
+		if h.V2 {
+			there = "/sys/fs/cgroup/" + h.ID("group")
+		}
+		if err := os.Mkdir(there, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { h.RemoveCgroups(h.ID("group")) })
 		h.ReadOnlyCgroups()
+		if r := h.Run("run", "--bundle", bundle, h.ID("a")); h.V2 && r.Status != 0 || !h.V2 && (r.Status != 1 || !strings.Contains(r.Stderr, "read-only file system")) {
+			t.Errorf("in a cgroup that is there: status %d, stderr %s", r.Status, r.Stderr)
+		}
 		r := h.Run("run", "--bundle", h.Bundle(linuxtest.Args("/bin/true")), h.ID("a"))
 		if r.Status != 1 || !strings.Contains(r.Stderr, "linux.cgroupsPath: cannot create cgroup") || !strings.Contains(r.Stderr, "read-only file system") {
 			t.Errorf("status %d, stderr %s", r.Status, r.Stderr)

@@ -196,7 +196,7 @@ func TestUnitUpdateAndReload(t *testing.T) {
 func TestManyUnits(t *testing.T) {
 	h := linuxtest.One(t)
 	d := systemdDriver()
-	const containers, workers = 48, 16
+	const containers, workers = 32, 16
 	id := func(i int) string { return h.ID(fmt.Sprint(i)) }
 	bundles := make([]string, containers)
 	for i := range bundles {
