@@ -23,10 +23,10 @@ func list() []tests {
 	return []tests{
 		{Package: "test/vm/inside/smoke", Seconds: 120},
 		{Package: "test/vm/inside/labels", Seconds: 120},
-		{Package: "test/vm/inside/cgroup", Seconds: 600},
+		{Package: "test/vm/inside/cgroup", Seconds: 900},
 		{Package: "test/vm/inside/exec", Seconds: 60},
 		{Package: "test/resources", Arguments: []string{"-test.run=^(TestStats|TestEventsOfMemory|TestUpdateV2)$"}, Seconds: 200}, // on v2 with controllers
-		{Package: "test/engines", Arguments: []string{"-test.run=^(TestDocker|TestPodman)$/^systemd$"}, Seconds: 400},
+		{Package: "test/engines", Arguments: []string{"-test.run=^(TestDocker|TestPodman)$/^systemd$"}, Seconds: 600},
 		{Package: "test/vm/inside/checkpoint", Seconds: 1800}, // minutes, since CRIU works through every page
 		{Package: "test/devices", Arguments: []string{"-test.run=^TestLists$"}, Seconds: 180},
 		{Package: "test/agent", Arguments: []string{"-test.run=^TestAgent$"}, Seconds: 120}, // tracing beside AppArmor
@@ -37,7 +37,7 @@ func list() []tests {
 func listV1() []tests {
 	return []tests{
 		{Package: "test/resources", Arguments: []string{"-test.run=^(TestSettings|TestMistakes|TestUpdate)$/^v1$/" +
-			"^(cgroupfs|systemd|huge|no_such|weight|leaf|priority|too_many)/^(default|memory_and|no_OOM|cpu_shares|cpu_quota|cpu_burst|cpu_idle|cpuset|pids_limit|block|device|huge|networks|RDMA)"}, Seconds: 400},
+			"^(cgroupfs|systemd|huge|no_such|weight|leaf|priority|too_many)/^(default|memory_and|no_OOM|cpu_shares|cpu_quota|cpu_burst|cpu_idle|cpuset|pids_limit|block|device|huge|networks|RDMA)"}, Seconds: 600},
 	}
 }
 
