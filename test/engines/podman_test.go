@@ -191,6 +191,10 @@ func (p *podman) volumes(h *linuxtest.Host) {
 
 func (p *podman) cgroups() {
 	p.expect("--cgroups=enabled", []string{"--cgroups", "enabled"}, "cat /proc/self/cgroup", 0, "/libpod-")
+	p.expect("--cgroups=disabled", []string{"--cgroups", "disabled", "--cgroupns", "host"}, "grep -c libpod- /proc/self/cgroup; ls /sys/fs/cgroup | wc -l", 0, "0\n0\n")
+	if out, status := p.run([]string{"--rm", "--cgroups", "disabled", "--memory", "32m"}, "/bin/true"); status == 0 {
+		p.t.Errorf("a limit without a cgroup: %s", out)
+	}
 	p.expect("--cgroups=no-conmon", []string{"--cgroups", "no-conmon"}, "cat /proc/self/cgroup", 0, "/libpod-")
 }
 
