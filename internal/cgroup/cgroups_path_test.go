@@ -77,6 +77,27 @@ func TestLoadRefusesForeignPaths(t *testing.T) {
 	}
 }
 
+func TestDisabled(t *testing.T) {
+	limit := int64(1 << 20)
+	for _, c := range []struct {
+		linux specs.Linux
+		want  string // the error's begin
+	}{
+		{specs.Linux{}, ""},
+		{specs.Linux{Resources: &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Access: "rwm"}}}}, ""},
+		{specs.Linux{CgroupsPath: "/a"}, "linux.cgroupsPath: there is no cgroup"},
+		{specs.Linux{Resources: &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}}}, "linux.resources: there are no limits"},
+	} {
+		g, err := New(&specs.Spec{Linux: &c.linux}, Options{ID: "id", Disabled: true})
+		switch {
+		case c.want == "" && (err != nil || len(g.Hierarchies()) != 0 || len(g.Paths()) != 0):
+			t.Errorf("%+v: %v, %+v", c.linux, err, g)
+		case c.want != "" && (err == nil || !strings.HasPrefix(err.Error(), c.want)):
+			t.Errorf("%+v: got %v, want %s", c.linux, err, c.want)
+		}
+	}
+}
+
 func TestNewRefusesBadPaths(t *testing.T) {
 	for name, c := range map[string]struct {
 		path    string

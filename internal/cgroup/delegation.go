@@ -26,6 +26,19 @@ func (g *Group) goWithout() bool {
 	return true
 }
 
+// checkDisabled refuses limits to a container that shall have no cgroup, and a name of
+// one. Rules for devices, which every engine writes, are left out.
+func (g *Group) checkDisabled() error {
+	var errs []error
+	if !g.defaultPath {
+		errs = append(errs, errors.New("linux.cgroupsPath: there is no cgroup with --cgroup-manager disabled"))
+	}
+	if needsController(g.resources) {
+		errs = append(errs, errors.New("linux.resources: there are no limits with --cgroup-manager disabled"))
+	}
+	return errors.Join(errs...)
+}
+
 // GiveUp removes the cgroup that Create has made and goes without, and reports
 // whether it may: the process could not be put into it.
 func (g *Group) GiveUp() bool {

@@ -31,6 +31,7 @@ import (
 type Options struct {
 	ID       string // the container's id: the default name of the cgroup
 	Systemd  bool   // let systemd make the cgroup (--systemd-cgroup)
+	Disabled bool   // there shall be none (--cgroup-manager disabled)
 	Rootless bool   // do without a cgroup where permission and configuration let us
 	Auto     bool   // the same if this is not the host's root but that of a user namespace
 }
@@ -95,6 +96,8 @@ func New(spec *specs.Spec, o Options) (*Group, error) {
 	err := errFind
 	switch {
 	case err != nil:
+	case o.Disabled:
+		return g, g.checkDisabled()
 	case o.Systemd:
 		err = g.locateSystemd(spec, path, o)
 	case unified:

@@ -103,11 +103,11 @@ func TestFlagsReachCreate(t *testing.T) {
 	if err != nil || !slices.Equal(fs.Args(), []string{"id", "--not-a-flag"}) {
 		t.Fatalf("got %v, %v", fs.Args(), err)
 	}
-	a := &app{systemdCgroup: true, rootless: "true", log: newLogger(os.Stderr, "text")}
+	a := &app{systemdCgroup: true, cgroupManager: "disabled", rootless: "true", log: newLogger(os.Stderr, "text")}
 	got := a.createOptions(o, "id")
 	got.Warn = nil // functions do not compare
 	want := container.CreateOptions{ID: "id", BundleDir: "/b", PidFile: "f", ConsoleSocket: "/s", PidfdSocket: "/p",
-		NoPivot: true, NoNewKeyring: true, SystemdCgroup: true, Rootless: "true", PreserveFDs: 3}
+		NoPivot: true, NoNewKeyring: true, SystemdCgroup: true, NoCgroup: true, Rootless: "true", PreserveFDs: 3}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
@@ -132,6 +132,8 @@ func TestErrors(t *testing.T) {
 		{[]string{"kill", "a", "9", "b"}, `tongs: "kill" requires a maximum of 2 argument(s)`},
 		{[]string{"--log-format", "foo", "state", "a"}, "invalid log-format: foo"},
 		{[]string{"--rootless", "maybe", "state", "a"}, `cannot use --rootless "maybe": it is true, false or auto`},
+		{[]string{"--cgroup-manager", "mine", "state", "a"}, `cannot use --cgroup-manager "mine": it is cgroupfs, systemd or disabled`},
+		{[]string{"--systemd-cgroup", "--cgroup-manager", "disabled", "state", "a"}, "cannot use --systemd-cgroup and --cgroup-manager disabled at once"},
 		{[]string{"--root", root, "state", "nope"}, "container does not exist"},
 		{[]string{"--root", root, "start", "nope"}, "container does not exist"},
 		{[]string{"--root", root, "kill", "nope"}, "container does not exist"},

@@ -62,6 +62,7 @@ func (a *app) createOptions(o *options, id string) container.CreateOptions {
 		NoPivot:       o.noPivot,
 		NoNewKeyring:  o.noNewKeyring,
 		SystemdCgroup: a.systemdCgroup,
+		NoCgroup:      a.cgroupManager == "disabled",
 		Rootless:      a.rootless,
 		PreserveFDs:   o.preserveFDs,
 		ListenFDs:     listenFDs(),

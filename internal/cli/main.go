@@ -81,6 +81,7 @@ type app struct {
 	logFormat     string
 	debug         bool
 	systemdCgroup bool
+	cgroupManager string
 	rootless      string
 
 	version, commit string
@@ -110,6 +111,8 @@ func (a *app) dispatch(args []string) (int, error) {
 	fs.stringVar(&a.logFormat, "log-format", "", "text", "format of messages: `text` or json")
 	fs.boolVar(&a.debug, "debug", "", "log the command and its end")
 	fs.boolVar(&a.systemdCgroup, "systemd-cgroup", "", "let systemd make the cgroups")
+	fs.stringVar(&a.cgroupManager, "cgroup-manager", "", "", "cgroups: `NAME` is cgroupfs, systemd or disabled")
+	fs.hide() // Podman's, not a user's
 	fs.stringVar(&a.rootless, "rootless", "", "auto", "go without forbidden cgroups: `true`, false or auto")
 	var showVersion bool
 	fs.boolVar(&showVersion, "version", "v", "print the version")
@@ -177,6 +180,16 @@ func (a *app) checkGlobals() error {
 	}
 	a.log = newLogger(out, a.logFormat)
 	a.log.verbose = a.debug
+	switch a.cgroupManager { // crun's flag, which Podman uses for --cgroups=disabled
+	case "", "cgroupfs", "disabled":
+	case "systemd":
+		a.systemdCgroup = true
+	default:
+		return fmt.Errorf("cannot use --cgroup-manager %q: it is cgroupfs, systemd or disabled", a.cgroupManager)
+	}
+	if a.systemdCgroup && a.cgroupManager != "" && a.cgroupManager != "systemd" {
+		return fmt.Errorf("cannot use --systemd-cgroup and --cgroup-manager %s at once", a.cgroupManager)
+	}
 	if a.rootless != "auto" && a.rootless != "" {
 		if _, err := strconv.ParseBool(a.rootless); err != nil {
 			return fmt.Errorf("cannot use --rootless %q: it is true, false or auto", a.rootless)

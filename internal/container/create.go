@@ -31,6 +31,7 @@ type CreateOptions struct {
 	NoPivot       bool
 	NoNewKeyring  bool
 	SystemdCgroup bool
+	NoCgroup      bool
 	Rootless      string // true, false or auto
 	PreserveFDs   int
 	ListenFDs     int          // sockets for the container, from descriptor 3 on; what is preserved follows
@@ -120,7 +121,7 @@ func (c *creation) prepare() (err error) {
 		return err
 	}
 	rootless, auto := rootless(c.o.Rootless)
-	c.group, err = cgroup.New(c.b.Spec, cgroup.Options{ID: c.o.ID, Systemd: c.o.SystemdCgroup, Rootless: rootless, Auto: auto})
+	c.group, err = cgroup.New(c.b.Spec, cgroup.Options{ID: c.o.ID, Systemd: c.o.SystemdCgroup, Disabled: c.o.NoCgroup, Rootless: rootless, Auto: auto})
 	if err != nil {
 		return err
 	}

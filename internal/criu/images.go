@@ -38,7 +38,8 @@ func MakeImages(dir string) (*Directory, error) {
 }
 
 // MakeWork is MakeImages for a directory in which CRIU works: callers keep other
-// things there as well.
+// things there as well. The path may be a link of the caller's own: containerd's shim
+// gives one, in the bundle.
 func MakeWork(dir string) (*Directory, error) {
 	d := &Directory{path: dir, fd: -1, work: true}
 	return d, d.make()
@@ -48,7 +49,40 @@ func (d *Directory) make() error {
 	if err := os.MkdirAll(d.path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) { // of a link that leads nowhere
 		return fmt.Errorf("cannot make: %w", err)
 	}
-	return d.open(unix.AT_FDCWD, d.path, 0)
+	name, err := d.target()
+	if err != nil {
+		return fmt.Errorf("cannot use %q: %w", d.path, err)
+	}
+	return d.open(unix.AT_FDCWD, name, 0)
+}
+
+// target is the path, or for work that of the link there, if the caller has made it.
+func (d *Directory) target() (string, error) {
+	if !d.work {
+		return d.path, nil
+	}
+	var st unix.Stat_t
+	fd, err := unix.Open(d.path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	if err := unix.Fstat(fd, &st); err != nil {
+		return "", err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFLNK || int(st.Uid) != os.Geteuid() {
+		return d.path, nil // another's link is refused
+	}
+	buffer := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(fd, "", buffer)
+	if err != nil {
+		return "", err
+	}
+	to := string(buffer[:n])
+	if !path.IsAbs(to) {
+		to = path.Dir(d.path) + "/" + to
+	}
+	return to, nil
 }
 
 func (d *Directory) open(at int, name string, resolve uint64) error {

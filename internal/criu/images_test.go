@@ -39,12 +39,18 @@ func TestOpenImages(t *testing.T) {
 		"writable for the own group": {func(d string) error { return os.Chmod(d, 0o770) }, "", ""},
 		"missing":                    {os.RemoveAll, "cannot open", ""},
 		"file":                       {func(d string) error { os.RemoveAll(d); return os.WriteFile(d, nil, 0o600) }, "is not a directory", "not a directory"},
-		"link":                       {func(d string) error { os.Rename(d, d+"2"); return os.Symlink(d+"2", d) }, "a symbolic link", "a symbolic link"},
-		"link that leads nowhere":    {func(d string) error { os.RemoveAll(d); return os.Symlink(d+"3", d) }, "a symbolic link", "a symbolic link"},
-		"parent is a file":           {func(d string) error { os.WriteFile(d+"2", nil, 0o600); return os.Symlink("../images2", d+"/parent") }, "is not a directory", ""},
-		"parent is absolute":         {func(d string) error { return os.Symlink("/tmp", d+"/parent") }, "is not a relative path", ""},
-		"parent is missing":          {func(d string) error { return os.Symlink("../x", d+"/parent") }, "cannot open", ""},
-		"parent is itself":           {func(d string) error { return os.Symlink(".", d+"/parent") }, "more than 1000 parents", ""},
+		"link":                       {func(d string) error { os.Rename(d, d+"2"); return os.Symlink(d+"2", d) }, "a symbolic link", ""},
+		"relative link":              {func(d string) error { os.Rename(d, d+"2"); return os.Symlink("images2", d) }, "a symbolic link", ""},
+		"link to a link": {func(d string) error {
+			os.Rename(d, d+"2")
+			os.Symlink(d+"2", d+"3")
+			return os.Symlink(d+"3", d)
+		}, "a symbolic link", "a symbolic link"},
+		"link that leads nowhere": {func(d string) error { os.RemoveAll(d); return os.Symlink(d+"3", d) }, "a symbolic link", "cannot open"},
+		"parent is a file":        {func(d string) error { os.WriteFile(d+"2", nil, 0o600); return os.Symlink("../images2", d+"/parent") }, "is not a directory", ""},
+		"parent is absolute":      {func(d string) error { return os.Symlink("/tmp", d+"/parent") }, "is not a relative path", ""},
+		"parent is missing":       {func(d string) error { return os.Symlink("../x", d+"/parent") }, "cannot open", ""},
+		"parent is itself":        {func(d string) error { return os.Symlink(".", d+"/parent") }, "more than 1000 parents", ""},
 		"parent behind a link": {func(d string) error {
 			os.Symlink(".", d+"/../l")
 			os.Mkdir(d+"/../p", 0o700)
@@ -77,6 +83,30 @@ func TestOpenImages(t *testing.T) {
 			w.Close()
 			check(t, err, c.work)
 		})
+	}
+}
+
+// A work directory may be behind a link, but not behind somebody else's.
+func TestWorkOfOthers(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files to others")
+	}
+	for name, c := range map[string]struct {
+		link, dir int
+		want      string
+	}{
+		"both are ours":          {0, 0, ""},
+		"link of another user":   {65534, 0, "a symbolic link"},
+		"link to another user's": {0, 65534, "it belongs to uid 65534"},
+	} {
+		dir := images(t)
+		if err := errors.Join(os.Symlink(dir, dir+"-link"), os.Lchown(dir+"-link", c.link, 0), os.Chown(dir, c.dir, 0)); err != nil {
+			t.Fatal(err)
+		}
+		t.Log(name)
+		w, err := MakeWork(dir + "-link")
+		w.Close()
+		check(t, err, c.want)
 	}
 }
 

@@ -97,6 +97,23 @@ func TestContainerd(t *testing.T) {
 	if t.Failed() {
 		return
 	}
+	h.Sub(t, "run", func(t *testing.T, h *linuxtest.Host) { c.in(t).options(h) })
+	h.Sub(t, "life", func(t *testing.T, h *linuxtest.Host) { c.in(t).life(h.ID("l")) })
+	h.Sub(t, "attach", func(t *testing.T, h *linuxtest.Host) { c.in(t).attach(h.ID("t")) })
+	if systemd() { // where the kernel has what CRIU needs
+		h.Sub(t, "systemd", func(t *testing.T, h *linuxtest.Host) { c.in(t).checkpoint(h) })
+	}
+}
+
+// in is the same daemon for a subtest.
+func (c *containerd) in(t *testing.T) *containerd {
+	o := *c
+	o.t = t
+	return &o
+}
+
+func (c *containerd) options(h *linuxtest.Host) {
+	t := c.t
 	out, status := c.sh(h.ID("a"), nil, "echo hello; echo there >&2; exit 7")
 	if status != 7 {
 		t.Errorf("status %d, want 7: %s", status, out)
@@ -110,8 +127,6 @@ func TestContainerd(t *testing.T) {
 		t.Errorf("a missing program ran: %s", out)
 	}
 	contains(t, "missing program", out, "OCI runtime create failed", "no such file or directory")
-	c.life(h.ID("l"))
-	c.attach(h.ID("t"))
 }
 
 // attach reads what a container says that was started by another client.

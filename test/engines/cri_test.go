@@ -69,11 +69,11 @@ func startCRI(t *testing.T, h *linuxtest.Host, program, file, settings string) *
 	write("crictl.yaml", "")
 	network := directory(t, h, "cri/cni")
 	write("cni/net.conflist", fmt.Sprintf(`{"cniVersion": "0.4.0", "name": "net", "plugins": [
-		{"type": "ptp", "ipam": {"type": "host-local", "subnet": "10.77.0.0/24", "dataDir": %q}}]}`, network+"/ipam"))
+		{"type": "ptp", "ipam": {"type": "host-local", "subnet": "10.77.0.0/24", "dataDir": %q}},
+		{"type": "portmap", "capabilities": {"portMappings": true}}]}`, network+"/ipam"))
 	socket := dir + "/c.sock"
-	endpoint := "unix://" + socket
-	c := &cri{h: h, dir: dir, ctr: &client{t: t, argv: []string{"ctr", "--address", socket, "--namespace", "k8s.io"}},
-		client: client{t: t, argv: []string{dir + "/bin/crictl", "--timeout", "30s", "--runtime-endpoint", endpoint, "--image-endpoint", endpoint}}}
+	c := &cri{h: h, dir: dir, ctr: &client{t: t, argv: []string{"ctr", "--address", socket, "--namespace", "k8s.io"}}}
+	c.client = client{t: t, argv: []string{dir + "/bin/crictl", "--timeout", "30s", "--runtime-endpoint", c.endpoint(), "--image-endpoint", c.endpoint()}}
 	c.env = []string{"CRI_CONFIG_FILE=" + dir + "/crictl.yaml"}
 	buildCRI(t, dir+"/bin", criTools+"crictl")
 	ready := func() bool {
@@ -89,6 +89,8 @@ func startCRI(t *testing.T, h *linuxtest.Host, program, file, settings string) *
 	c.ctr.must("images", "import", "--snapshotter", "native", dir+"/oci.tar")
 	return c
 }
+
+func (c *cri) endpoint() string { return "unix://" + c.dir + "/c.sock" }
 
 // ownNetwork gives the calling thread, and all that it starts, a network namespace.
 func ownNetwork(t *testing.T) {

@@ -67,7 +67,7 @@ func privateRun(t *testing.T, h *linuxtest.Host) {
 	}
 	must(unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=755"))
 	if systemd() {
-		for _, name := range []string{"/systemd", "/dbus"} {
+		for _, name := range []string{"/systemd", "/dbus", "/user"} {
 			must(os.Mkdir(dir+name, 0o755))
 			must(unix.Mount("/run"+name, dir+name, "", unix.MS_BIND|unix.MS_REC, ""))
 		}

@@ -13,14 +13,50 @@ import (
 // object is JSON in the making.
 type object map[string]any
 
+// image is an image of one layer, which is not compressed (image-spec 1.1).
+type image struct {
+	blobs    map[string][]byte // by digest
+	manifest object            // descriptor of one of them
+}
+
+const imageType = "application/vnd.oci.image."
+
+// newImage makes an image of a tar of a root file system and the configuration
+// (User, Entrypoint) of its containers.
+func newImage(t *testing.T, layer []byte, config object) image {
+	t.Helper()
+	i := image{blobs: make(map[string][]byte)}
+	add := func(mediaType string, data []byte) object {
+		digest := fmt.Sprintf("sha256:%x", sha256.Sum256(data))
+		i.blobs[digest] = data
+		return object{"mediaType": imageType + mediaType, "digest": digest, "size": len(data)}
+	}
+	l := add("layer.v1.tar", layer)
+	c := add("config.v1+json", text(t, object{"architecture": runtime.GOARCH, "os": "linux", "config": config,
+		"rootfs": object{"type": "layers", "diff_ids": []any{l["digest"]}}}))
+	i.manifest = add("manifest.v1+json", text(t, object{"schemaVersion": 2, "mediaType": imageType + "manifest.v1+json", "config": c, "layers": []any{l}}))
+	return i
+}
+
+func text(t *testing.T, o object) []byte {
+	t.Helper()
+	data, err := json.Marshal(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
 // ociArchive makes an image archive (image-spec 1.1, image layout) of a tar of a
-// root file system, which is its only layer; nothing is compressed.
+// root file system.
 func ociArchive(t *testing.T, file, layer, name string, entrypoint ...string) {
 	t.Helper()
 	data, err := os.ReadFile(layer)
 	if err != nil {
 		t.Fatal(err)
 	}
+	i := newImage(t, data, object{"Entrypoint": entrypoint})
+	i.manifest["annotations"] = object{"io.containerd.image.name": name}
 	out, err := os.Create(file)
 	if err != nil {
 		t.Fatal(err)
@@ -35,26 +71,11 @@ func ociArchive(t *testing.T, file, layer, name string, entrypoint ...string) {
 			t.Fatal(err)
 		}
 	}
-	const kind = "application/vnd.oci.image."
-	blob := func(mediaType string, data []byte) object {
-		sum := fmt.Sprintf("%x", sha256.Sum256(data))
-		write("blobs/sha256/"+sum, data)
-		return object{"mediaType": kind + mediaType, "digest": "sha256:" + sum, "size": len(data)}
+	write("oci-layout", text(t, object{"imageLayoutVersion": "1.0.0"}))
+	for digest, data := range i.blobs {
+		write("blobs/sha256/"+digest[len("sha256:"):], data)
 	}
-	text := func(o object) []byte {
-		data, err := json.Marshal(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return data
-	}
-	write("oci-layout", text(object{"imageLayoutVersion": "1.0.0"}))
-	l := blob("layer.v1.tar", data)
-	config := blob("config.v1+json", text(object{"architecture": runtime.GOARCH, "os": "linux", "config": object{"Entrypoint": entrypoint},
-		"rootfs": object{"type": "layers", "diff_ids": []any{l["digest"]}}}))
-	manifest := blob("manifest.v1+json", text(object{"schemaVersion": 2, "mediaType": kind + "manifest.v1+json", "config": config, "layers": []any{l}}))
-	manifest["annotations"] = object{"io.containerd.image.name": name}
-	write("index.json", text(object{"schemaVersion": 2, "manifests": []any{manifest}}))
+	write("index.json", text(t, object{"schemaVersion": 2, "manifests": []any{i.manifest}}))
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}

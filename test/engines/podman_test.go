@@ -89,7 +89,7 @@ func TestPodman(t *testing.T) {
 	h.Sub(t, "kube play", func(t *testing.T, h *linuxtest.Host) { p.in(t).kubePlay(h) })
 	h.Sub(t, "generate systemd", func(t *testing.T, _ *linuxtest.Host) { p.in(t).generateSystemd() })
 	if systemd() {
-		h.Sub(t, "systemd", func(t *testing.T, _ *linuxtest.Host) { p.in(t).withSystemd() })
+		h.Sub(t, "systemd", func(t *testing.T, h *linuxtest.Host) { p.in(t).withSystemd(h) })
 	}
 }
 
@@ -116,9 +116,12 @@ func (p *podman) options(h *linuxtest.Host) {
 }
 
 // withSystemd is the same as for Docker.
-func (p *podman) withSystemd() {
+func (p *podman) withSystemd(h *linuxtest.Host) {
 	p.expect("limits, scope", []string{"--memory", "32m", "--pids-limit", "20", "--cgroupns", "host"},
 		"grep -c libpod-.*scope /proc/self/cgroup; cd /sys/fs/cgroup/machine.slice/libpod-*.scope && cat memory.max pids.max", 0, "1\n33554432\n20")
+	p.split()
+	p.machine(h)
+	p.unit(h)
 }
 
 // in is the same client for a subtest.
@@ -190,8 +193,12 @@ func (p *podman) volumes(h *linuxtest.Host) {
 }
 
 func (p *podman) cgroups() {
-	p.expect("--cgroups=enabled", []string{"--cgroups", "enabled"}, "cat /proc/self/cgroup", 0, "/libpod-")
-	p.expect("--cgroups=no-conmon", []string{"--cgroups", "no-conmon"}, "cat /proc/self/cgroup", 0, "/libpod-")
+	p.expect("--cgroups=enabled", []string{"--cgroups", "enabled", "--cgroupns", "host"}, "cat /proc/self/cgroup", 0, "/libpod-")
+	p.expect("--cgroups=disabled", []string{"--cgroups", "disabled", "--cgroupns", "host"}, "grep -c libpod- /proc/self/cgroup; ls /sys/fs/cgroup | wc -l", 0, "0\n0\n")
+	if out, status := p.run([]string{"--rm", "--cgroups", "disabled", "--memory", "32m"}, "/bin/true"); status == 0 {
+		p.t.Errorf("a limit without a cgroup: %s", out)
+	}
+	p.expect("--cgroups=no-conmon", []string{"--cgroups", "no-conmon", "--cgroupns", "host"}, "cat /proc/self/cgroup", 0, "/libpod-")
 }
 
 func (p *podman) secrets(h *linuxtest.Host) {
@@ -256,39 +263,3 @@ func (p *podman) generateSystemd() {
 	contains(p.t, "unit", p.must("generate", "systemd", "--name", "--new", "unit"), "ExecStart=", "--name unit", "[Install]")
 	p.must("rm", "unit")
 }
-
-// TestPodmanRootless is podman of an ordinary user, with ids that the machine's
-// administrator has given it. On cgroup v1 its containers have no limits.
-func TestPodmanRootless(t *testing.T) {
-	h := linuxtest.One(t)
-	privateRun(t, h)
-	subordinate(t, h, "nobody:200000:65536\n")
-	dir := directory(t, h, "rootless")
-	tar := archive(t, h, dir)
-	for _, name := range []string{"/home", "/run", "/tmp"} {
-		if err := os.Mkdir(dir+name, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chown(dir+name, nobody, nobody); err != nil {
-			t.Fatal(err)
-		}
-	}
-	p := &podman{unlimited: !h.V2, client: client{t: t, dir: dir + "/home", argv: []string{"setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", debian("podman"),
-		"--cgroup-manager", "cgroupfs", "--storage-driver", "vfs", "--events-backend", "file"}}}
-	p.env = []string{"HOME=" + dir + "/home", "XDG_RUNTIME_DIR=" + dir + "/run", "TMPDIR=" + dir + "/tmp", "CONTAINERS_CONF=" + containersConf(t, h)}
-	t.Cleanup(func() {
-		p.must("rm", "--all", "--force", "--time", "0")
-		p.must("system", "migrate") // ends the process that keeps the namespaces
-		os.Remove("/dev/shm/libpod_rootless_lock_65534")
-	})
-	p.must("import", tar, "image")
-	p.expect("ids", nil, "id -u; cat /proc/self/uid_map; touch /x && stat -c %u /x", 0, "0\n         0      65534          1\n         1     200000      65536\n0\n")
-	p.expect("another user", []string{"--user", "1000:1001"}, "id -u; id -g; exit 5", 5, "1000\n1001")
-	p.expect("read-only root, volume, tmpfs", []string{"--read-only", "--volume", dir + "/tmp:/mnt", "--tmpfs", "/scratch"},
-		"touch /x; touch /mnt/x /scratch/x && ls /mnt", 0, "/x: Read-only file system", "x\n")
-	p.expect("keep-id", []string{"--userns", "keep-id"}, "id -u", 0, "65534")
-	p.life()
-}
-
-// nobody is the user of that name, and its group.
-const nobody = 65534
