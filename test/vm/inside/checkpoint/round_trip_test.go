@@ -133,10 +133,7 @@ func TestMounts(t *testing.T) {
 }
 
 func TestTCP(t *testing.T) {
-	b := newBox(t, linuxtest.One(t), linuxtest.Args("/bin/talk", "/tmp/n"))
-	if err := linuxtest.Program(filepath.Join(b.bundle, "rootfs/bin/talk"), "test/vm/inside/checkpoint/talk"); err != nil {
-		t.Fatal(err)
-	}
+	b := newTalker(t, linuxtest.One(t), nil)
 	b.run()
 	n := b.passes(20)
 	b.newImages()
