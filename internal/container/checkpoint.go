@@ -13,6 +13,7 @@ import (
 	"tongs/internal/criu"
 	"tongs/internal/kernel"
 	"tongs/internal/kernel/host"
+	"tongs/internal/notify"
 	"tongs/internal/rootfs"
 	"tongs/internal/setup"
 	"tongs/internal/state"
@@ -251,6 +252,9 @@ func (c *checkpointing) describeMounts() error {
 	b, err := bundle.Load(c.st.Tongs.Bundle)
 	if err != nil {
 		return fmt.Errorf("cannot read the container's configuration: %w", err)
+	}
+	if notify.HasDir(c.dir.FD()) {
+		b.Spec.Mounts = append(b.Spec.Mounts, notifyMount(c.dir))
 	}
 	root, err := openRootOf(c.process, c.st.PID)
 	if err != nil {

@@ -91,6 +91,9 @@ func (r *restoration) restore(store *state.Store) (err error) {
 	}
 	defer r.group.Close()
 	r.onFailure(func() { _ = r.group.Kill() }) // what CRIU has left
+	if err := r.announce(); err != nil {
+		return err
+	}
 	if err := r.startCRIU(program); err != nil {
 		return err
 	}
@@ -318,11 +321,28 @@ func (r *restoration) setUpNamespaces(pid int) error {
 		_, err := r.lend(func(k kernel.Kernel, _ kernel.Handle) (kernel.Handle, error) {
 			return kernel.Handle{}, r.env.RaiseLoopback(k, pid)
 		})
+		if err == nil {
+			err = r.restoreNetDevices(pid)
+		}
 		if err != nil {
 			return err
 		}
 	}
 	return r.env.RunRuntimeHooks(pid)
+}
+
+// restoreNetDevices moves linux.netDevices into a new network namespace. In one
+// that is given by path they have stayed.
+func (r *restoration) restoreNetDevices(pid int) error {
+	if len(r.b.Spec.Linux.NetDevices) == 0 {
+		return nil
+	}
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return fmt.Errorf("linux.netDevices: cannot open the process %d: pidfd_open: %w", pid, err)
+	}
+	defer unix.Close(pidfd)
+	return r.moveNetDevicesTo(pid, pidfd)
 }
 
 // adopt makes the restored process that of the container.

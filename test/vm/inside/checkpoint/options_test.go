@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -30,22 +31,25 @@ func (b *box) refuses(want string, flags ...string) {
 
 // A lock that a program of the container holds is held by the restored one.
 func TestFileLocks(t *testing.T) {
-	b := newBox(t, linuxtest.One(t), linuxtest.Shell("exec 9>/tmp/lock; flock 9; "+counter))
+	b := newTalker(t, linuxtest.One(t), []string{"lock", "/tmp/lock"})
+	lock := func() error {
+		f, err := os.Open(filepath.Join(b.bundle, "rootfs/tmp/lock"))
+		if err == nil {
+			defer f.Close()
+			err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		}
+		return err
+	}
 	b.run()
 	b.passes(20)
 	b.refuses("--file-locks")
 	b.roundTrips([]string{"--file-locks"}, func() {
-		if r := b.h.Run("exec", b.id, "/bin/busybox", "flock", "-n", "/tmp/lock", "true"); r.Status != 1 {
-			t.Errorf("locking what is locked: status %d: %s", r.Status, r.Stderr)
+		if err := lock(); err != syscall.EWOULDBLOCK {
+			t.Errorf("locking what is locked: %v", err)
 		}
 	})
 	b.ends()
-	f, err := os.Open(filepath.Join(b.bundle, "rootfs/tmp/lock"))
-	if err == nil {
-		defer f.Close()
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	}
-	if err != nil {
+	if err := lock(); err != nil {
 		t.Errorf("the lock of a container that is gone: %v", err)
 	}
 }
@@ -57,7 +61,7 @@ func TestLinkRemap(t *testing.T) {
 	b.run()
 	b.passes(20)
 	b.refuses("link-remap")
-	b.roundTrips([]string{"--link-remap"}, func() {
+	b.trips([]string{"--link-remap"}, nil, func() {
 		if got := b.exec("/bin/busybox", "head", "-n1", "/tmp/other"); got != "begun" {
 			t.Errorf("the file begins with %q", got)
 		}
@@ -69,7 +73,8 @@ func TestLinkRemap(t *testing.T) {
 	b.ends()
 }
 
-// A socket outside, to which the restored program is connected again.
+// A socket outside, to which the restored program is connected again. CRIU finds
+// it only in the network namespace of the container.
 func TestUnixSocketOutside(t *testing.T) {
 	h := linuxtest.One(t)
 	dir := filepath.Join(h.Dir, "outside")
@@ -82,7 +87,7 @@ func TestUnixSocketOutside(t *testing.T) {
 	}
 	defer l.Close()
 	go drain(l)
-	b := newTalker(t, h, []string{"to", "/outside/socket"}, linuxtest.Mount("/outside", "bind", dir, "bind"))
+	b := newTalker(t, h, []string{"to", "/outside/socket"}, linuxtest.Mount("/outside", "bind", dir, "bind"), linuxtest.WithoutNamespace(specs.NetworkNamespace))
 	b.run()
 	b.passes(20)
 	b.refuses("--ext-unix-sk")
@@ -140,12 +145,16 @@ func TestSkipInFlight(t *testing.T) {
 }
 
 // A terminal of the caller's, which is another when the container is restored.
+// CRIU takes it only if the container can see its file system.
 func TestShellJob(t *testing.T) {
 	h := linuxtest.One(t)
-	b := newBox(t, h, linuxtest.Shell("stty -echo; n=0; while read line; do n=$((n+1)); echo \"$n $line\"; done"))
+	b := newBox(t, h)
 	start := func(args ...string) *os.File {
 		t.Helper()
 		master, side := h.Terminal()
+		const loop = `exec <%[1]s >%[1]s 2>&1; stty -echo; n=0; while read line; do n=$((n+1)); echo "$n $line"; done`
+		terminal := "/terminals/" + filepath.Base(side.Name())
+		h.WriteConfig(b.bundle, linuxtest.Spec(linuxtest.Shell(fmt.Sprintf(loop, terminal)), linuxtest.Mount("/terminals", "bind", "/dev/pts", "bind"), writable))
 		file := filepath.Join(h.Dir, "log")
 		r := h.Exec(linuxtest.Command{Args: append([]string{"--log", file}, args...), Stdin: side, Out: side})
 		if r.Status != 0 {
@@ -208,11 +217,11 @@ func TestAutoDedup(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.must(append([]string{"checkpoint", "--pre-dump", "--image-path", dir + "/1", b.id}, flags...)...)
+		b.must(append(append([]string{"checkpoint", "--pre-dump", "--image-path", dir + "/1"}, flags...), b.id)...)
 		before := blocks(t, dir+"/1")
 		n = b.passes(n)
 		b.images = dir + "/2"
-		b.must(append([]string{"checkpoint", "--image-path", b.images, "--parent-path", "../1", b.id}, flags...)...)
+		b.must(append(append([]string{"checkpoint", "--image-path", b.images, "--parent-path", "../1"}, flags...), b.id)...)
 		if after := blocks(t, dir+"/1"); (after < before) != dedup {
 			t.Errorf("%q: the first image of a chain had %d blocks, and has %d", flags, before, after)
 		}

@@ -5,6 +5,7 @@
 //	talk FILE            through a TCP connection to itself, and back
 //	talk FILE to SOCKET  to a Unix socket for datagrams
 //	talk FILE at ADDRESS nowhere; it listens there and never accepts
+//	talk FILE lock PATH  nowhere; it has a lock on that file
 //
 // It ends when a connection breaks.
 package main
@@ -18,6 +19,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -48,18 +50,31 @@ func through(to []string) (func(n int) (string, error), error) {
 	if len(to) == 0 {
 		return echo()
 	}
-	if to[0] == "at" {
-		l, err := listen(to[1])
+	keep := func(open any, err error) (func(n int) (string, error), error) {
 		return func(n int) (string, error) {
-			runtime.KeepAlive(l)
+			runtime.KeepAlive(open)
 			return fmt.Sprint(n), nil
 		}, err
+	}
+	switch to[0] {
+	case "at":
+		return keep(listen(to[1]))
+	case "lock":
+		return keep(lock(to[1]))
 	}
 	c, err := net.Dial("unixgram", to[1])
 	return func(n int) (string, error) {
 		_, err := fmt.Fprint(c, n)
 		return fmt.Sprint(n), err
 	}, err
+}
+
+func lock(file string) (*os.File, error) {
+	f, err := os.Create(file)
+	if err == nil {
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
+	}
+	return f, err
 }
 
 func listen(address string) (net.Listener, error) {

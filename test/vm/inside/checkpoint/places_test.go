@@ -1,0 +1,211 @@
+package checkpoint
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"tongs/internal/linuxtest"
+)
+
+// A holder is a process that keeps namespaces for containers that are given them
+// by path.
+type holder struct {
+	t   *testing.T
+	pid int
+}
+
+func newHolder(t *testing.T, flags uintptr) holder {
+	t.Helper()
+	cmd := exec.Command("/bin/sh", "-c", "sleep 600 & wait") // for all processes of the namespace
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	return holder{t, cmd.Process.Pid}
+}
+
+func (o holder) path(file string) string { return "/proc/" + itoa(o.pid) + "/ns/" + file }
+
+// has checks that a container's namespace is the holder's.
+func (o holder) has(b *box, file string) {
+	o.t.Helper()
+	got, err := os.Readlink("/proc/" + itoa(b.h.WaitFor(b.id, "running").PID) + "/ns/" + file)
+	if want, _ := os.Readlink(o.path(file)); got != want {
+		o.t.Errorf("it is in %s, not in %s: %v", got, want, err)
+	}
+}
+
+// Namespaces that are given by path are those of the restored container as well,
+// whatever is in them.
+func TestNamespacesByPath(t *testing.T) {
+	types := map[string]specs.LinuxNamespaceType{"net": specs.NetworkNamespace, "ipc": specs.IPCNamespace, "uts": specs.UTSNamespace, "pid": specs.PIDNamespace}
+	h := linuxtest.One(t)
+	for _, files := range [][]string{{"net"}, {"ipc"}, {"uts"}, {"pid"}, {"net", "ipc", "uts"}, {"net", "pid"}} {
+		h.Sub(t, strings.Join(files, " "), func(t *testing.T, h *linuxtest.Host) {
+			o := newHolder(t, syscall.CLONE_NEWNET|syscall.CLONE_NEWIPC|syscall.CLONE_NEWUTS|syscall.CLONE_NEWPID)
+			edits := []linuxtest.Edit{func(s *specs.Spec) { s.Hostname = "" }}
+			for _, file := range files {
+				edits = append(edits, linuxtest.Namespace(types[file], o.path(file)))
+			}
+			b := newBox(t, h, edits...)
+			b.run()
+			h.Adopt(h.WaitFor(b.id, "running").PID) // CRIU needs its number again
+			n := b.passes(20)
+			b.checkpoint()
+			b.forget()
+			b.restore()
+			h.Adopt(h.WaitFor(b.id, "running").PID)
+			b.passes(n)
+			b.works()
+			for _, file := range files {
+				o.has(b, file)
+			}
+			b.ends()
+		})
+	}
+}
+
+// The network of a restored container is empty but for loopback and what the
+// configuration moves into it.
+func TestNetworkDevices(t *testing.T) {
+	h := linuxtest.One(t)
+	device := func() {
+		t.Helper()
+		for _, args := range []string{"link add tongs0 type dummy", "address add 192.0.2.7/24 dev tongs0"} {
+			if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
+				t.Fatalf("ip %s: %v\n%s", args, err, out)
+			}
+		}
+	}
+	b := newBox(t, h, func(s *specs.Spec) {
+		s.Linux.NetDevices = map[string]specs.LinuxNetDevice{"tongs0": {Name: "inner0"}}
+	})
+	device()
+	b.run()
+	n := b.passes(20)
+	check := func() {
+		t.Helper()
+		if got := b.exec("/bin/busybox", "ip", "-o", "address"); !strings.Contains(got, "inner0    inet 192.0.2.7/24") {
+			t.Errorf("the container has %s", got)
+		}
+	}
+	check()
+	b.checkpoint("--empty-ns", "network")
+	b.fails(nil, `linux.netDevices.tongs0: there is no network device "tongs0"`, "restore", "-d", "-b", b.bundle, "--image-path", b.images, b.id)
+	b.nothingLeft()
+	device()
+	b.forget()
+	b.restore("--empty-ns", "network")
+	b.passes(n)
+	b.works()
+	check()
+	b.checkpoint()
+	device()
+	// What fails later gives it back.
+	s := linuxtest.Spec(linuxtest.Shell(counter), writable, func(s *specs.Spec) {
+		s.Linux.NetDevices = map[string]specs.LinuxNetDevice{"tongs0": {}}
+		s.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "/bin/false"}}}
+	})
+	h.WriteConfig(b.bundle, s)
+	b.fails(nil, "hooks.createRuntime[0]", "restore", "-d", "-b", b.bundle, "--image-path", b.images, b.id)
+	b.nothingLeft()
+	out, err := exec.Command("ip", "-o", "address", "show", "tongs0").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "192.0.2.7/24") {
+		t.Errorf("the device did not come back: %v\n%s", err, out)
+	}
+	if out, err := exec.Command("ip", "link", "delete", "tongs0").CombinedOutput(); err != nil {
+		t.Errorf("ip link delete: %v\n%s", err, out)
+	}
+	b.fails(nil, `--empty-ns: namespace "pid" is not supported`, "restore", "-d", "--empty-ns", "pid", "-b", b.bundle, "--image-path", b.images, b.id)
+}
+
+// The directory of a service manager's socket is the container's again, if there
+// is a service manager; nobody waits for a program that has said long ago that it
+// is ready.
+func TestNotifySocket(t *testing.T) {
+	h := linuxtest.One(t)
+	b := newBox(t, h)
+	run := func(args ...string) {
+		t.Helper()
+		log := filepath.Join(h.Dir, "log")
+		r := h.Exec(linuxtest.Command{Args: append([]string{"--log", log}, args...), Out: null(t), Env: []string{"NOTIFY_SOCKET=" + h.Dir + "/manager"}})
+		if r.Status != 0 {
+			data, _ := os.ReadFile(log)
+			t.Fatalf("%q: status %d: %s\n%s", args, r.Status, data, b.criuLog())
+		}
+	}
+	run("create", "-b", b.bundle, b.id)
+	b.must("start", b.id)
+	n := b.passes(20)
+	for range 2 {
+		b.checkpoint()
+		b.fails(nil, "/run/notify", "restore", "-d", "-b", b.bundle, "--image-path", b.images, b.id)
+		b.nothingLeft()
+		b.forget()
+		run("restore", "-d", "-b", b.bundle, "--image-path", b.images, b.id)
+		n = b.passes(n)
+		b.works()
+		if got := b.exec("/bin/sh", "-c", "grep -c ' /run/notify ro,' /proc/self/mountinfo"); got != "1" {
+			t.Errorf("/run/notify: %s mounts", got)
+		}
+	}
+	b.ends()
+}
+
+// What becomes of the cgroups in the container's own, and of their settings, is
+// what the mode says.
+func TestCgroupModes(t *testing.T) {
+	h := linuxtest.One(t)
+	const dir = "/sys/fs/cgroup"
+	b := newBox(t, h, linuxtest.Shell("mkdir "+dir+"/sub && echo 0 >"+dir+"/sub/cgroup.procs && echo 7 >"+dir+"/cgroup.max.depth && echo 8 >"+dir+"/sub/cgroup.max.depth; "+counter),
+		linuxtest.WithoutNamespace(specs.CgroupNamespace), linuxtest.Namespace(specs.CgroupNamespace, ""), cgroupMount("rw"))
+	b.run()
+	n := b.passes(20)
+	for _, c := range []struct{ mode, place, depth, sub string }{
+		{"full", "/sub", "7", "8"},
+		{"soft", "/sub", "max", "8"},
+		{"", "/sub", "max", "8"},
+		{"ignore", "/", "max", "no"},
+	} {
+		var flags []string
+		if c.mode != "" {
+			flags = []string{"--manage-cgroups-mode", c.mode}
+		}
+		b.checkpoint(flags...)
+		if c.mode == "full" {
+			b.fails(nil, "restore.log ends with", append([]string{"restore", "-d", "-b", b.bundle, "--image-path", b.images, "--manage-cgroups-mode", "strict"}, b.id)...)
+			b.nothingLeft()
+		}
+		b.forget()
+		b.restore(flags...)
+		n = b.passes(n)
+		own := b.exec("/bin/cat", "/proc/1/cgroup")
+		depth := b.exec("/bin/cat", dir+"/cgroup.max.depth")
+		sub := b.exec("/bin/sh", "-c", "cat "+dir+"/sub/cgroup.max.depth || echo no")
+		if own != "0::"+c.place || depth != c.depth || sub != c.sub {
+			t.Errorf("mode %q: it is in %q, with depth %q, below %q; want %+v", c.mode, own, depth, sub, c)
+		}
+	}
+	b.fails(nil, `invalid manage-cgroups-mode value: "half"`, "checkpoint", "--manage-cgroups-mode", "half", "--image-path", h.Dir+"/x", b.id)
+	b.works()
+	b.ends()
+}
+
+func cgroupMount(options ...string) linuxtest.Edit {
+	return func(s *specs.Spec) {
+		for i := range s.Mounts {
+			if s.Mounts[i].Type == "cgroup" {
+				s.Mounts = append(s.Mounts[:i], s.Mounts[i+1:]...)
+				break
+			}
+		}
+		s.Mounts = append(s.Mounts, specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: options})
+	}
+}
