@@ -112,11 +112,16 @@ func (r *restoration) options() (*criu.Options, error) {
 	if err != nil {
 		return nil, err
 	}
+	if opts.AutoDedup && r.b.Spec.Linux != nil && slices.ContainsFunc(r.b.Spec.Linux.Namespaces, isUser) {
+		return nil, errors.New("--auto-dedup: criu can only read the images of a container that has a user namespace")
+	}
 	opts.EvasiveDevices, opts.Sibling = true, true
 	opts.LSMProfile, opts.LSMContext = r.o.LSMProfile, r.o.LSMContext
 	opts.ConfigFile = criuConfig(r.b.Spec.Annotations)
 	return opts, nil
 }
+
+func isUser(n specs.LinuxNamespace) bool { return n.Type == specs.UserNamespace }
 
 // describeStreams connects the pipes that the standard streams were with what
 // they are now.
@@ -147,10 +152,7 @@ func (r *restoration) startCRIU(program string) error {
 	r.session = session
 	r.env.Restore = &setup.Restore{Dir: hidden(filepath.Dir(r.dir.Path())), Socket: kernel.NewHandle(int64(theirs), "criu"),
 		Work: kernel.NewHandle(int64(r.dirs.work.FD()), "work"), Program: program, Args: criu.Args, Env: os.Environ()}
-	if !r.dirs.images.HasParent() {
-		r.env.Restore.Images = kernel.NewHandle(int64(r.dirs.images.FD()), "images")
-	}
-	if err := r.env.Do(setup.RestoreHostOrder()); err != nil {
+	if err := r.openOnHost(); err != nil {
 		return err
 	}
 	cgroupFD, err := r.group.FD()
@@ -184,46 +186,6 @@ func (r *restoration) startCRIU(program string) error {
 		return err
 	}
 	return r.stub.Exec(r.env.B)
-}
-
-// hidden is the directory that CRIU's mounts are put over: that of all states,
-// which CRIU has no use for, or the first on its path that others cannot search,
-// since root of a user namespace must get there.
-func hidden(store string) string {
-	for i, c := range store {
-		if c != '/' || i == 0 {
-			continue
-		}
-		if st, err := os.Stat(store[:i]); err != nil || st.Mode()&0o001 == 0 {
-			return store[:i]
-		}
-	}
-	return store
-}
-
-// openDirs opens directories as they are in CRIU's mount namespace: that of its
-// work, where CRIU must be to mount anything there, and images that are shown there.
-func (r *restoration) openDirs() (err error) {
-	root := "/proc/" + strconv.Itoa(r.stub.PID) + "/root"
-	open := func(field, dir string) (int, error) {
-		fd, err := unix.Open(root+dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return -1, fmt.Errorf("%s: cannot open %q: %w", field, root+dir, err)
-		}
-		r.within = append(r.within, fd)
-		return fd, nil
-	}
-	if r.opts.WorkDir, err = open("--work-path", r.env.Restore.WorkDir()); err == nil && r.env.Restore.Shown {
-		r.opts.ImagesDir, err = open("--image-path", r.env.Restore.ImagesDir())
-	}
-	return err
-}
-
-func (r *restoration) closeDirs() {
-	for _, fd := range r.within {
-		unix.Close(fd)
-	}
-	r.dirs.close()
 }
 
 // describe tells CRIU of what was prepared for it.

@@ -318,7 +318,8 @@ func (p *plan) exec() error {
 func (p *plan) restore() error {
 	p.order = "restore host order"
 	r := p.env.Restore
-	for name, h := range map[string]*kernel.Handle{"criu": &r.Socket, "work": &r.Work, "images": &r.Images} {
+	r.Images = make([]kernel.Handle, 2)
+	for name, h := range map[string]*kernel.Handle{"criu": &r.Socket, "work": &r.Work, "images": &r.Images[0], "parents": &r.Images[1]} {
 		*h = kernel.NewHandle(p.world.add(file{path: "host:/" + name, mode: unix.S_IFDIR | 0o700}), name)
 	}
 	if err := p.env.Do(RestoreHostOrder()); err != nil {

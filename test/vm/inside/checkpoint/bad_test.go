@@ -41,10 +41,10 @@ func (b *box) nothingLeft() {
 	b.h.CheckCleanButKeys()
 }
 
-// A CRIU that is missing, too old, or that dies, and leaves what it has frozen.
-func TestBadCRIU(t *testing.T) {
-	h := linuxtest.One(t)
-	b := newBox(t, h)
+// fakeCRIU gives the variable of a path where the program of that name is found
+// first.
+func fakeCRIU(t *testing.T, h *linuxtest.Host) string {
+	t.Helper()
 	fake := filepath.Join(h.Dir, "fake")
 	if err := os.Mkdir(fake, 0o755); err != nil {
 		t.Fatal(err)
@@ -52,7 +52,14 @@ func TestBadCRIU(t *testing.T) {
 	if err := linuxtest.Program(fake+"/criu", "test/vm/inside/checkpoint/criu"); err != nil {
 		t.Fatal(err)
 	}
-	path := "PATH=" + fake + ":" + os.Getenv("PATH")
+	return "PATH=" + fake + ":" + os.Getenv("PATH")
+}
+
+// A CRIU that is missing, too old, or that dies, and leaves what it has frozen.
+func TestBadCRIU(t *testing.T) {
+	h := linuxtest.One(t)
+	b := newBox(t, h)
+	path := fakeCRIU(t, h)
 	b.run()
 	b.passes(20)
 	b.newImages()
@@ -73,6 +80,41 @@ func TestBadCRIU(t *testing.T) {
 		b.nothingLeft()
 	}
 	b.restore()
+	b.ends()
+}
+
+// tongs is killed while CRIU works. The container that was to be saved goes on; of
+// the one that was to be restored nothing stays behind once it is deleted.
+func TestKilled(t *testing.T) {
+	h := linuxtest.One(t)
+	b := newBox(t, h)
+	ready := h.Dir + "/ready"
+	env := []string{fakeCRIU(t, h), "FAKE_CRIU=hangs", "FAKE_CRIU_READY=" + ready}
+	kill := func(args ...string) {
+		t.Helper()
+		p := h.Start(linuxtest.Command{Args: args, Env: env})
+		if !linuxtest.Until(func() bool { return os.Remove(ready) == nil }) {
+			t.Fatal("criu does not begin")
+		}
+		p.Signal(syscall.SIGKILL)
+		if r := p.Wait(); r.Signal != syscall.SIGKILL {
+			t.Errorf("it was not killed: status %d: %s", r.Status, r.Stderr)
+		}
+	}
+	b.run()
+	b.passes(20)
+	b.newImages()
+	kill("checkpoint", "--image-path", b.images, b.id)
+	b.goesOn()
+	b.works()
+	b.checkpoint()
+	kill("restore", "-d", "-b", b.bundle, "--image-path", b.images, b.id)
+	if r := h.Run("delete", "--force", b.id); r.Status != 0 || r.Stderr != "" {
+		t.Errorf("delete --force: status %d, %s", r.Status, r.Stderr)
+	}
+	b.nothingLeft()
+	b.restore()
+	b.works()
 	b.ends()
 }
 

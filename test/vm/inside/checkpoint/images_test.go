@@ -15,7 +15,12 @@ import (
 // A chain of memory images, each of which has only what has changed, and the rest
 // in the one before.
 func TestPreDumps(t *testing.T) {
-	b := newBox(t, linuxtest.One(t))
+	h := linuxtest.One(t)
+	h.Sub(t, "plain", func(t *testing.T, h *linuxtest.Host) { testPreDumps(t, newBox(t, h)) })
+	h.Sub(t, "user namespace", func(t *testing.T, h *linuxtest.Host) { testPreDumps(t, newUserBox(t, h)) })
+}
+
+func testPreDumps(t *testing.T, b *box) {
 	b.run()
 	n := b.passes(20)
 	for range 2 { // the second of a container that was restored

@@ -74,7 +74,8 @@ func TestLinkRemap(t *testing.T) {
 }
 
 // A socket outside, to which the restored program is connected again. CRIU finds
-// it only in the network namespace of the container.
+// it only in the network namespace of the container, and connects it by the name
+// that it has outside.
 func TestUnixSocketOutside(t *testing.T) {
 	h := linuxtest.One(t)
 	dir := filepath.Join(h.Dir, "outside")
@@ -87,7 +88,7 @@ func TestUnixSocketOutside(t *testing.T) {
 	}
 	defer l.Close()
 	go drain(l)
-	b := newTalker(t, h, []string{"to", "/outside/socket"}, linuxtest.Mount("/outside", "bind", dir, "bind"), linuxtest.WithoutNamespace(specs.NetworkNamespace))
+	b := newTalker(t, h, []string{"to", dir + "/socket"}, linuxtest.Mount(dir, "bind", dir, "bind"), linuxtest.WithoutNamespace(specs.NetworkNamespace))
 	b.run()
 	b.passes(20)
 	b.refuses("--ext-unix-sk")
@@ -172,12 +173,11 @@ func TestShellJob(t *testing.T) {
 	}
 	master := start("run", "-d", "-b", b.bundle, b.id)
 	ask(master, 1)
-	b.newImages()
-	b.fails(nil, "--shell-job", "checkpoint", "--image-path", b.images, b.id)
-	ask(master, 2)
-	for n := 3; n < 5; n++ {
+	for n := 2; n < 4; n++ {
 		b.checkpoint("--shell-job")
 		master.Close()
+		b.fails(nil, "the checkpoint has a terminal that the configuration does not have", "restore", "-d", "-b", b.bundle, "--image-path", b.images, b.id)
+		b.nothingLeft()
 		master = start("restore", "-d", "--shell-job", "-b", b.bundle, "--image-path", b.images, b.id)
 		ask(master, n)
 		b.works()

@@ -115,7 +115,9 @@ func TestNetworkDevices(t *testing.T) {
 	})
 	h.WriteConfig(b.bundle, s)
 	b.fails(nil, "hooks.createRuntime[0]", "restore", "-d", "-b", b.bundle, "--image-path", b.images, b.id)
-	b.nothingLeft()
+	if st, ok := h.State(b.id); ok {
+		t.Errorf("the container is there: %+v", st)
+	}
 	out, err := exec.Command("ip", "-o", "address", "show", "tongs0").CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "192.0.2.7/24") {
 		t.Errorf("the device did not come back: %v\n%s", err, out)
@@ -186,6 +188,10 @@ func TestCgroupModes(t *testing.T) {
 		b.forget()
 		b.restore(flags...)
 		n = b.passes(n)
+		for _, name := range []string{"dump.log", "restore.log"} {
+			out, _ := exec.Command("grep", "-n", "cg:", b.images+"/"+name).CombinedOutput()
+			t.Logf("%s %s", name, out)
+		}
 		own := b.exec("/bin/cat", "/proc/1/cgroup")
 		depth := b.exec("/bin/cat", dir+"/cgroup.max.depth")
 		sub := b.exec("/bin/sh", "-c", "cat "+dir+"/sub/cgroup.max.depth || echo no")
@@ -208,4 +214,32 @@ func cgroupMount(options ...string) linuxtest.Edit {
 		}
 		s.Mounts = append(s.Mounts, specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: options})
 	}
+}
+
+// A restored container has the profile that it had, or another.
+func TestProfile(t *testing.T) {
+	const flags = " flags=(attach_disconnected,mediate_deleted) { file, capability, signal, network, mount, umount, ptrace, unix, }\n"
+	linuxtest.LoadProfiles(t, "profile tongs-checkpoint-a"+flags+"profile tongs-checkpoint-b"+flags)
+	b := newBox(t, linuxtest.One(t), func(s *specs.Spec) { s.Process.ApparmorProfile = "tongs-checkpoint-a" })
+	b.run()
+	n := b.passes(20)
+	check := func(want string) {
+		t.Helper()
+		if got := b.exec("/bin/cat", "/proc/1/attr/apparmor/current"); got != want+" (enforce)" {
+			t.Errorf("the profile is %q, want %q", got, want)
+		}
+	}
+	check("tongs-checkpoint-a")
+	b.checkpoint()
+	b.fails(nil, "restore.log ends with", "restore", "-d", "-b", b.bundle, "--image-path", b.images, "--lsm-profile", "apparmor:tongs-checkpoint-missing", b.id)
+	b.nothingLeft()
+	b.restore()
+	n = b.passes(n)
+	check("tongs-checkpoint-a")
+	b.checkpoint()
+	b.restore("--lsm-profile", "apparmor:tongs-checkpoint-b")
+	b.passes(n)
+	check("tongs-checkpoint-b")
+	b.works()
+	b.ends()
 }

@@ -31,12 +31,19 @@ func TestCounter(t *testing.T) {
 	b.ends()
 }
 
-func TestUserNamespace(t *testing.T) {
+// newUserBox is a box with a user namespace.
+func newUserBox(t *testing.T, h *linuxtest.Host) *box {
+	t.Helper()
 	ids := []specs.LinuxIDMapping{{ContainerID: 0, HostID: 100000, Size: 1000}}
-	b := newBox(t, linuxtest.One(t), linuxtest.Namespace(specs.UserNamespace, ""), func(s *specs.Spec) {
+	b := newBox(t, h, linuxtest.Namespace(specs.UserNamespace, ""), func(s *specs.Spec) {
 		s.Linux.UIDMappings, s.Linux.GIDMappings = ids, ids
 	})
 	own(t, filepath.Join(b.bundle, "rootfs"), 100000)
+	return b
+}
+
+func TestUserNamespace(t *testing.T) {
+	b := newUserBox(t, linuxtest.One(t))
 	b.run()
 	b.roundTrips(nil, func() {
 		if got := strings.Fields(b.exec("/bin/cat", "/proc/1/uid_map")); strings.Join(got, " ") != "0 100000 1000" {

@@ -30,6 +30,14 @@ func main() {
 	case "old":
 		answer(10)
 		read()
+	case "hangs": // until nobody waits for it
+		answer(17)
+		read()
+		file := os.Getenv("FAKE_CRIU_READY")
+		if err := os.WriteFile(file+".new", nil, 0o600); err != nil || os.Rename(file+".new", file) != nil {
+			os.Exit(1)
+		}
+		read()
 	case "killed": // with the container's processes frozen
 		answer(17)
 		read()
