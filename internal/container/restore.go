@@ -17,6 +17,7 @@ import (
 	"tongs/internal/criu"
 	"tongs/internal/kernel"
 	"tongs/internal/kernel/stub"
+	"tongs/internal/notify"
 	"tongs/internal/setup"
 	"tongs/internal/state"
 )
@@ -91,7 +92,7 @@ func (r *restoration) restore(store *state.Store) (err error) {
 	}
 	defer r.group.Close()
 	r.onFailure(func() { _ = r.group.Kill() }) // what CRIU has left
-	if err := r.announce(); err != nil {
+	if err := r.restoreNotify(); err != nil {
 		return err
 	}
 	if err := r.startCRIU(program); err != nil {
@@ -150,7 +151,7 @@ func (r *restoration) startCRIU(program string) error {
 		return err
 	}
 	r.session = session
-	r.env.Restore = &setup.Restore{Dir: hidden(filepath.Dir(r.dir.Path())), Socket: kernel.NewHandle(int64(theirs), "criu"),
+	r.env.Restore = &setup.Restore{Dir: hidden(filepath.Dir(r.dir.Path())), Socket: kernel.NewHandle(int64(theirs), "criu"), OwnCgroups: r.opts.Cgroups == criu.CgroupIgnore,
 		Work: kernel.NewHandle(int64(r.dirs.work.FD()), "work"), Program: program, Args: criu.Args, Env: os.Environ()}
 	if err := r.openOnHost(); err != nil {
 		return err
@@ -291,6 +292,20 @@ func (r *restoration) setUpNamespaces(pid int) error {
 		}
 	}
 	return r.env.RunRuntimeHooks(pid)
+}
+
+// restoreNotify gives the container the directory of a service manager's socket if
+// there is such a manager or the container had it. Nobody waits at the socket: the
+// program may have said long ago that it is ready.
+func (r *restoration) restoreNotify() error {
+	had, err := r.dirs.images.HasMount(notify.Inside)
+	if err != nil {
+		return fmt.Errorf("--image-path: %w", err)
+	}
+	if !had && r.o.NotifySocket == "" {
+		return nil
+	}
+	return r.showNotify()
 }
 
 // restoreNetDevices moves linux.netDevices into a new network namespace. In one

@@ -21,6 +21,12 @@ func (c *creation) announce() error {
 	if c.o.NotifySocket == "" {
 		return nil
 	}
+	return c.showNotify()
+}
+
+// showNotify adds the directory of the socket to the container.
+func (c *creation) showNotify() error {
+	spec := c.b.Spec
 	if err := notify.MakeDir(c.dir.FD()); err != nil {
 		return err
 	}

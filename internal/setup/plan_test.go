@@ -276,7 +276,7 @@ func setOptions(e *Env, options string) error {
 		case "exec":
 			e.Joined = &Container{Namespaces: unix.CLONE_NEWNS | unix.CLONE_NEWPID, Keyring: true}
 		case "restore":
-			e.Restore = &Restore{Dir: "/run/tongs",
+			e.Restore = &Restore{Dir: "/run/tongs", OwnCgroups: len(words) > 1 && words[1] == "own-cgroups",
 				Program: "/usr/sbin/criu", Args: func(n int) []string { return []string{"criu", "swrk", strconv.Itoa(n)} }, Env: []string{"PATH=/usr/sbin"}}
 		case "cgroup-v2":
 			e.CgroupV2 = true

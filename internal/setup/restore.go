@@ -26,6 +26,8 @@ type Restore struct {
 	Program string
 	Args    func(socket int) []string
 	Env     []string
+	// CRIU makes no cgroup namespace if it does not manage cgroups.
+	OwnCgroups bool
 
 	// What the steps find.
 	Root      string // path of the root
@@ -82,6 +84,7 @@ func RestoreOrder() []Step {
 	return []Step{
 		{"many bind sources", nil, receiveSources},
 		{"keyring", nil, joinKeyring}, // the restored processes inherit it
+		{"cgroup namespace", nil, unshareCgroups},
 		{"private mounts", nil, unshareMounts},
 		{"umask 0", nil, clearUmask},
 		{"root", nil, attachRestoreRoot},
@@ -104,6 +107,16 @@ func RestoreTail() []Step {
 		{"close descriptors", nil, closeForCRIU},
 		{"execute", nil, executeCRIU},
 	}
+}
+
+// unshareCgroups makes the container's cgroup namespace in CRIU's place: the
+// processes inherit it.
+func unshareCgroups(e *Env) error {
+	if e.Restore.OwnCgroups && e.newNamespace(specs.CgroupNamespace) {
+		e.B.For("linux.namespaces", "cannot make the container's cgroup namespace")
+		e.B.Unshare(unix.CLONE_NEWCGROUP)
+	}
+	return nil
 }
 
 // unshareMounts makes the process's own mount namespace. What is mounted on the
