@@ -253,6 +253,7 @@ func (c *checkpointing) describeMounts() error {
 	if err != nil {
 		return fmt.Errorf("cannot read the container's configuration: %w", err)
 	}
+	c.opts.OrphanTerminal = b.Spec.Process.Terminal
 	if notify.HasDir(c.dir.FD()) {
 		b.Spec.Mounts = append(b.Spec.Mounts, notifyMount(c.dir))
 	}

@@ -76,6 +76,9 @@ func (r *restoration) restore(store *state.Store) (err error) {
 	if r.opts, err = r.options(); err != nil {
 		return err
 	}
+	if err := r.checkProfile(); err != nil {
+		return err
+	}
 	program, err := criu.Find()
 	if err != nil {
 		return err
@@ -116,7 +119,7 @@ func (r *restoration) options() (*criu.Options, error) {
 	if opts.AutoDedup && r.b.Spec.Linux != nil && slices.ContainsFunc(r.b.Spec.Linux.Namespaces, isUser) {
 		return nil, errors.New("--auto-dedup: criu can only read the images of a container that has a user namespace")
 	}
-	opts.EvasiveDevices, opts.Sibling = true, true
+	opts.EvasiveDevices, opts.Sibling, opts.OrphanTerminal = true, true, r.b.Spec.Process.Terminal
 	opts.LSMProfile, opts.LSMContext = r.o.LSMProfile, r.o.LSMContext
 	opts.ConfigFile = criuConfig(r.b.Spec.Annotations)
 	return opts, nil

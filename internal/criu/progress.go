@@ -15,7 +15,7 @@ import (
 const (
 	// idleLimit is how long a CRIU may do nothing before it counts as hanging. How
 	// long it works has no bound: memory may have to go through a network.
-	idleLimit = 5 * time.Minute
+	idleLimit = 2 * time.Minute
 	// lookEvery is how often it is looked at.
 	lookEvery = 5 * time.Second
 )

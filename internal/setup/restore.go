@@ -195,7 +195,7 @@ func (e *Env) showImages() {
 		e.B.For("--image-path", "cannot attach the directory at "+r.Dir+"/"+dir)
 		e.B.Mkdirat(r.dir, dir, 0o700)
 		e.moveInto(dir, h)
-		e.B.Mkdirat(r.dir, top, 0o711)
+		e.B.Mkdirat(r.dir, top, 0o755) // CRIU opens what others build on for reading
 		if i+1 < len(r.Images) {
 			e.B.Symlinkat("../"+imagesName(i+1), r.dir, top+"/parent")
 		}

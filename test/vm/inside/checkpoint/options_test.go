@@ -173,10 +173,13 @@ func TestShellJob(t *testing.T) {
 	}
 	master := start("run", "-d", "-b", b.bundle, b.id)
 	ask(master, 1)
-	for n := 2; n < 4; n++ {
+	b.newImages()
+	b.fails(nil, "--shell-job", "checkpoint", "--image-path", b.images, b.id)
+	ask(master, 2)
+	for n := 3; n < 5; n++ {
 		b.checkpoint("--shell-job")
 		master.Close()
-		b.fails(nil, "the checkpoint has a terminal that the configuration does not have", "restore", "-d", "-b", b.bundle, "--image-path", b.images, b.id)
+		b.fails(nil, "--shell-job", "restore", "-d", "-b", b.bundle, "--image-path", b.images, b.id)
 		b.nothingLeft()
 		master = start("restore", "-d", "--shell-job", "-b", b.bundle, "--image-path", b.images, b.id)
 		ask(master, n)

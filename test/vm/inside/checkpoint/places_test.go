@@ -159,45 +159,34 @@ func TestNotifySocket(t *testing.T) {
 	b.ends()
 }
 
-// What becomes of the cgroups in the container's own, and of their settings, is
-// what the mode says.
+// What becomes of the cgroups in the container's own is what the mode says. (CRIU
+// 3.17 saves no settings of cgroup v2, so that full is as soft. tongs makes the
+// container's cgroup, and with strict there must be none.)
 func TestCgroupModes(t *testing.T) {
 	h := linuxtest.One(t)
 	const dir = "/sys/fs/cgroup"
-	b := newBox(t, h, linuxtest.Shell("mkdir "+dir+"/sub && echo 0 >"+dir+"/sub/cgroup.procs && echo 7 >"+dir+"/cgroup.max.depth && echo 8 >"+dir+"/sub/cgroup.max.depth; "+counter),
-		linuxtest.WithoutNamespace(specs.CgroupNamespace), linuxtest.Namespace(specs.CgroupNamespace, ""), cgroupMount("rw"))
+	b := newBox(t, h, linuxtest.Shell("mkdir "+dir+"/sub && echo 0 >"+dir+"/sub/cgroup.procs; "+counter), cgroupMount("rw"))
 	b.run()
 	n := b.passes(20)
-	for _, c := range []struct{ mode, place, depth, sub string }{
-		{"full", "/sub", "7", "8"},
-		{"soft", "/sub", "max", "8"},
-		{"", "/sub", "max", "8"},
-		{"ignore", "/", "max", "no"},
-	} {
+	for _, c := range []struct{ mode, place string }{{"full", "/sub"}, {"", "/sub"}, {"soft", "/sub"}, {"ignore", "/"}} {
 		var flags []string
 		if c.mode != "" {
 			flags = []string{"--manage-cgroups-mode", c.mode}
 		}
 		b.checkpoint(flags...)
-		if c.mode == "full" {
-			b.fails(nil, "restore.log ends with", append([]string{"restore", "-d", "-b", b.bundle, "--image-path", b.images, "--manage-cgroups-mode", "strict"}, b.id)...)
-			b.nothingLeft()
-		}
 		b.forget()
 		b.restore(flags...)
 		n = b.passes(n)
-		for _, name := range []string{"dump.log", "restore.log"} {
-			out, _ := exec.Command("grep", "-n", "cg:", b.images+"/"+name).CombinedOutput()
-			t.Logf("%s %s", name, out)
-		}
-		own := b.exec("/bin/cat", "/proc/1/cgroup")
-		depth := b.exec("/bin/cat", dir+"/cgroup.max.depth")
-		sub := b.exec("/bin/sh", "-c", "cat "+dir+"/sub/cgroup.max.depth || echo no")
-		if own != "0::"+c.place || depth != c.depth || sub != c.sub {
-			t.Errorf("mode %q: it is in %q, with depth %q, below %q; want %+v", c.mode, own, depth, sub, c)
+		own, sub := b.exec("/bin/cat", "/proc/1/cgroup"), b.exec("/bin/sh", "-c", "ls -d "+dir+"/sub || true")
+		if own != "0::"+c.place || sub != strings.TrimSuffix(dir+c.place, "/") && c.place != "/" {
+			t.Errorf("mode %q: it is in %q, want %q; below its cgroup there is %q", c.mode, own, c.place, sub)
 		}
 	}
 	b.fails(nil, `invalid manage-cgroups-mode value: "half"`, "checkpoint", "--manage-cgroups-mode", "half", "--image-path", h.Dir+"/x", b.id)
+	b.checkpoint("--manage-cgroups-mode", "strict") // all are in the container's now
+	b.fails(nil, "existing cgroups", "restore", "-d", "-b", b.bundle, "--image-path", b.images, "--manage-cgroups-mode", "strict", b.id)
+	b.nothingLeft()
+	b.restore()
 	b.works()
 	b.ends()
 }
@@ -229,7 +218,7 @@ func TestProfile(t *testing.T) {
 	}
 	check("tongs-checkpoint-a")
 	b.checkpoint()
-	b.fails(nil, "restore.log ends with", "restore", "-d", "-b", b.bundle, "--image-path", b.images, "--lsm-profile", "apparmor:tongs-checkpoint-missing", b.id)
+	b.fails(nil, `the AppArmor profile "tongs-checkpoint-missing" is not loaded`, "restore", "-d", "-b", b.bundle, "--image-path", b.images, "--lsm-profile", "apparmor:tongs-checkpoint-missing", b.id)
 	b.nothingLeft()
 	b.restore()
 	n = b.passes(n)
