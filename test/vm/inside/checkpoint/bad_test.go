@@ -68,7 +68,7 @@ func TestBadCRIU(t *testing.T) {
 	b.goesOn()
 	b.fails([]string{path, "FAKE_CRIU=old"}, "criu 3.10.0 is too old", save...)
 	b.goesOn()
-	b.fails([]string{path, "FAKE_CRIU=killed", "FAKE_CRIU_FREEZES=" + freezer(t, b)}, "criu was killed by signal 9 (SIGKILL)", save...)
+	b.fails(append(freezer(b), path, "FAKE_CRIU=killed"), "criu was killed by signal 9 (SIGKILL)", save...)
 	b.goesOn()
 	b.fails([]string{path}, "criu version: it ended without an answer", save...)
 	b.goesOn()
@@ -90,16 +90,21 @@ func TestKilled(t *testing.T) {
 	b := newBox(t, h)
 	ready := h.Dir + "/ready"
 	env := []string{fakeCRIU(t, h), "FAKE_CRIU=hangs", "FAKE_CRIU_READY=" + ready}
-	kill := func(args ...string) {
+	kill := func(args ...string) (request string) {
 		t.Helper()
 		p := h.Start(linuxtest.Command{Args: args, Env: env})
-		if !linuxtest.Until(func() bool { return os.Remove(ready) == nil }) {
+		if !linuxtest.Until(func() bool {
+			data, err := os.ReadFile(ready)
+			request = string(data)
+			return err == nil && os.Remove(ready) == nil
+		}) {
 			t.Fatal("criu does not begin")
 		}
 		p.Signal(syscall.SIGKILL)
 		if r := p.Wait(); r.Signal != syscall.SIGKILL {
 			t.Errorf("it was not killed: status %d: %s", r.Status, r.Stderr)
 		}
+		return request
 	}
 	b.run()
 	b.passes(20)
@@ -108,7 +113,11 @@ func TestKilled(t *testing.T) {
 	b.goesOn()
 	b.works()
 	b.checkpoint()
-	kill("restore", "-d", "-b", b.bundle, "--image-path", b.images, b.id)
+	const context = "u:r:secret_t:s0" // only the request shows it on a host without SELinux
+	request := kill("restore", "-d", "-b", b.bundle, "--image-path", b.images, "--lsm-mount-context", context, b.id)
+	if !strings.Contains(request, context) {
+		t.Errorf("criu is not told of --lsm-mount-context: %q", request)
+	}
 	if r := h.Run("delete", "--force", b.id); r.Status != 0 || r.Stderr != "" {
 		t.Errorf("delete --force: status %d, %s", r.Status, r.Stderr)
 	}
@@ -118,14 +127,14 @@ func TestKilled(t *testing.T) {
 	b.ends()
 }
 
-func freezer(t *testing.T, b *box) string {
-	t.Helper()
-	data, err := os.ReadFile("/proc/" + itoa(b.h.WaitFor(b.id, "running").PID) + "/cgroup")
-	if err != nil {
-		t.Fatal(err)
+// freezer is the file that freezes a container, and what to write to it.
+func freezer(b *box) []string {
+	b.t.Helper()
+	dir := b.h.CgroupDir(b.h.WaitFor(b.id, "running").PID, "freezer")
+	if b.h.V2 {
+		return []string{"FAKE_CRIU_FREEZES=" + dir + "/cgroup.freeze", "FAKE_CRIU_WRITES=1"}
 	}
-	_, dir, _ := strings.Cut(strings.TrimSpace(string(data)), "::")
-	return "/sys/fs/cgroup" + dir + "/cgroup.freeze"
+	return []string{"FAKE_CRIU_FREEZES=" + dir + "/freezer.state", "FAKE_CRIU_WRITES=FROZEN"}
 }
 
 // A container that CRIU cannot save goes on.

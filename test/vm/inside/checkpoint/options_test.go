@@ -145,44 +145,42 @@ func TestSkipInFlight(t *testing.T) {
 	b.ends()
 }
 
-// A terminal of the caller's, which is another when the container is restored.
-// CRIU takes it only if the container can see its file system.
+// A terminal of the caller's, which CRIU takes if the container can see its file
+// system, and gives back from the standard input of restore.
 func TestShellJob(t *testing.T) {
 	h := linuxtest.One(t)
-	b := newBox(t, h)
-	start := func(args ...string) *os.File {
+	master, side := h.Terminal()
+	terminal := "/terminals/" + filepath.Base(side.Name())
+	const loop = `exec <%[1]s >%[1]s 2>&1; stty -echo; n=0; while read line; do n=$((n+1)); echo "$n $line"; done`
+	b := newBox(t, h, linuxtest.Shell(fmt.Sprintf(loop, terminal)), linuxtest.Mount("/terminals", "bind", "/dev/pts", "bind"))
+	start := func(args ...string) {
 		t.Helper()
-		master, side := h.Terminal()
-		const loop = `exec <%[1]s >%[1]s 2>&1; stty -echo; n=0; while read line; do n=$((n+1)); echo "$n $line"; done`
-		terminal := "/terminals/" + filepath.Base(side.Name())
-		h.WriteConfig(b.bundle, linuxtest.Spec(linuxtest.Shell(fmt.Sprintf(loop, terminal)), linuxtest.Mount("/terminals", "bind", "/dev/pts", "bind"), writable))
 		file := filepath.Join(h.Dir, "log")
 		r := h.Exec(linuxtest.Command{Args: append([]string{"--log", file}, args...), Stdin: side, Out: side})
 		if r.Status != 0 {
 			data, _ := os.ReadFile(file)
 			t.Fatalf("%q: status %d: %s\n%s", args, r.Status, data, b.criuLog())
 		}
-		return master
 	}
-	ask := func(master *os.File, want int) {
+	ask := func(want int) {
 		t.Helper()
 		if _, err := master.WriteString("ping\n"); err != nil {
 			t.Fatal(err)
 		}
 		linuxtest.ReadUntil(t, master, strconv.Itoa(want)+" ping\r\n")
 	}
-	master := start("run", "-d", "-b", b.bundle, b.id)
-	ask(master, 1)
+	const alone = "Found slave peer index "
+	start("run", "-d", "-b", b.bundle, b.id)
+	ask(1)
 	b.newImages()
-	b.fails(nil, "--shell-job", "checkpoint", "--image-path", b.images, b.id)
-	ask(master, 2)
+	b.fails(nil, alone, "checkpoint", "--image-path", b.images, b.id)
+	ask(2)
 	for n := 3; n < 5; n++ {
 		b.checkpoint("--shell-job")
-		master.Close()
-		b.fails(nil, "--shell-job", "restore", "-d", "-b", b.bundle, "--image-path", b.images, b.id)
+		b.fails(nil, alone, "restore", "-d", "-b", b.bundle, "--image-path", b.images, b.id)
 		b.nothingLeft()
-		master = start("restore", "-d", "--shell-job", "-b", b.bundle, "--image-path", b.images, b.id)
-		ask(master, n)
+		start("restore", "-d", "--shell-job", "-b", b.bundle, "--image-path", b.images, b.id)
+		ask(n)
 		b.works()
 	}
 	b.ends()

@@ -230,3 +230,30 @@ func TestProfile(t *testing.T) {
 	b.works()
 	b.ends()
 }
+
+// On cgroup v1 CRIU saves the settings of cgroups: with full they are what they
+// were, otherwise what the configuration says.
+func TestV1(t *testing.T) {
+	b := newBox(t, linuxtest.One(t), func(s *specs.Spec) {
+		shares := uint64(300)
+		s.Linux.Resources = &specs.LinuxResources{CPU: &specs.LinuxCPU{Shares: &shares}}
+	})
+	b.run()
+	n := b.passes(20)
+	for _, c := range []struct{ mode, shares string }{{"full", "400"}, {"soft", "300"}, {"", "300"}, {"ignore", "300"}} {
+		b.h.Must("update", "--cpu-share", "400", b.id)
+		var flags []string
+		if c.mode != "" {
+			flags = []string{"--manage-cgroups-mode", c.mode}
+		}
+		b.checkpoint(flags...)
+		b.forget()
+		b.restore(flags...)
+		n = b.passes(n)
+		if got := b.exec("/bin/sh", "-c", "cat /sys/fs/cgroup/cpu*/cpu.shares"); got != c.shares {
+			t.Errorf("mode %q: the shares are %s, want %s", c.mode, got, c.shares)
+		}
+		b.works()
+	}
+	b.ends()
+}

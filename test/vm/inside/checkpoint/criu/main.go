@@ -14,10 +14,12 @@ func main() {
 		os.Exit(1)
 	}
 	buf := make([]byte, 1<<16)
-	read := func() {
-		if n, err := syscall.Read(line, buf); n <= 0 || err != nil {
+	read := func() []byte {
+		n, err := syscall.Read(line, buf)
+		if n <= 0 || err != nil {
 			os.Exit(1)
 		}
+		return buf[:n]
 	}
 	// criu_resp: type VERSION, success, version {3, minor}.
 	answer := func(minor byte) {
@@ -32,9 +34,9 @@ func main() {
 		read()
 	case "hangs": // until nobody waits for it
 		answer(17)
-		read()
+		request := read()
 		file := os.Getenv("FAKE_CRIU_READY")
-		if err := os.WriteFile(file+".new", nil, 0o600); err != nil || os.Rename(file+".new", file) != nil {
+		if err := os.WriteFile(file+".new", request, 0o600); err != nil || os.Rename(file+".new", file) != nil {
 			os.Exit(1)
 		}
 		read()
@@ -42,7 +44,7 @@ func main() {
 		answer(17)
 		read()
 		if file := os.Getenv("FAKE_CRIU_FREEZES"); file != "" {
-			if err := os.WriteFile(file, []byte("1"), 0); err != nil {
+			if err := os.WriteFile(file, []byte(os.Getenv("FAKE_CRIU_WRITES")), 0); err != nil {
 				os.Exit(1)
 			}
 		}
