@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -235,5 +236,56 @@ func TestAutoDedup(t *testing.T) {
 		}
 		b.works()
 	}
+	b.ends()
+}
+
+// Further options of CRIU's are in the file that the annotation names.
+func TestConfigFile(t *testing.T) {
+	h := linuxtest.One(t)
+	file := filepath.Join(h.Dir, "criu.conf")
+	b := newBox(t, h, func(s *specs.Spec) { s.Annotations = map[string]string{"org.criu.config": file} })
+	write(t, file, "log-file=mine.log\n")
+	b.run()
+	n := b.passes(20)
+	b.checkpoint()
+	if _, err := os.Stat(b.images + "/mine.log"); err != nil {
+		t.Errorf("the log is not where the file says: %v", err)
+	}
+	write(t, file, "log-file=mine-too.log\n")
+	b.restore()
+	b.passes(n)
+	if _, err := os.Stat(b.images + "/mine-too.log"); err != nil {
+		t.Errorf("the log is not where the file says: %v", err)
+	}
+	b.works()
+	b.ends()
+}
+
+// Memory goes to a server, which has written all of it when the container is gone.
+func TestPageServer(t *testing.T) {
+	b := newBox(t, linuxtest.One(t))
+	b.run()
+	b.passes(20)
+	b.newImages()
+	const port = "27279"
+	server := exec.Command("criu", "page-server", "-D", b.images, "--port", port, "-o", b.h.Dir+"/server.log", "--daemon")
+	if out, err := server.CombinedOutput(); err != nil {
+		t.Fatalf("criu page-server: %v\n%s", err, out)
+	}
+	other := filepath.Join(b.h.Dir, "rest")
+	b.must("checkpoint", "--page-server", "127.0.0.1:"+port, "--image-path", other, b.id)
+	n := b.count()
+	if pages, _ := filepath.Glob(other + "/pages-*.img"); len(pages) != 0 {
+		t.Errorf("memory is here, too: %q", pages)
+	}
+	if out, err := exec.Command("cp", "-a", "-n", other+"/.", b.images).CombinedOutput(); err != nil {
+		t.Fatalf("cp: %v\n%s", err, out)
+	}
+	b.forget()
+	b.restore()
+	b.passes(n)
+	b.works()
+	b.fails(nil, "Use --page-server ADDRESS:PORT", "checkpoint", "--page-server", "127.0.0.1", "--image-path", other, b.id)
+	b.goesOn()
 	b.ends()
 }
