@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
 	"tongs/internal/linuxtest"
 )
 
@@ -123,6 +125,44 @@ func TestKilled(t *testing.T) {
 	}
 	b.nothingLeft()
 	b.restore()
+	b.works()
+	b.ends()
+}
+
+// CRIU itself is killed at each of its stages, by a script of its own.
+func TestStages(t *testing.T) {
+	h := linuxtest.One(t)
+	config, script := filepath.Join(h.Dir, "criu.conf"), filepath.Join(h.Dir, "script")
+	b := newBox(t, h, func(s *specs.Spec) { s.Annotations = map[string]string{"org.criu.config": config} })
+	kill := func(stage string, args ...string) {
+		t.Helper()
+		write(t, config, "action-script="+script+"\n")
+		write(t, script, "#!/bin/sh\n[ $CRTOOLS_SCRIPT_ACTION != "+stage+" ] || kill -9 $PPID\n")
+		if err := os.Chmod(script, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		status, log := b.detached(args...)
+		if status != 1 || !strings.Contains(log, "killed by signal 9 (SIGKILL)") {
+			t.Errorf("killed at %s: status %d: %s", stage, status, log)
+		}
+		write(t, config, "")
+	}
+	b.run()
+	b.passes(20)
+	for _, stage := range []string{"pre-dump", "network-lock", "post-dump"} {
+		b.newImages()
+		kill(stage, "checkpoint", "--image-path", b.images, b.id)
+		b.goesOn()
+	}
+	b.works()
+	b.checkpoint()
+	n := b.count()
+	for _, stage := range []string{"pre-restore", "setup-namespaces", "post-setup-namespaces", "post-restore", "pre-resume"} {
+		kill(stage, "restore", "-d", "-b", b.bundle, "--image-path", b.images, b.id)
+		b.nothingLeft()
+	}
+	b.restore()
+	b.passes(n)
 	b.works()
 	b.ends()
 }
