@@ -25,7 +25,7 @@ func TestCounter(t *testing.T) {
 		}
 	})
 	b.h.Must("update", "--pids-limit", "77", b.id)
-	if got := b.exec("/bin/cat", "/sys/fs/cgroup/pids.max"); got != "77" {
+	if got := b.exec("/bin/sh", "-c", "cat /sys/fs/cgroup/pids.max || cat /sys/fs/cgroup/pids/pids.max"); got != "77" {
 		t.Errorf("the limit is %q", got)
 	}
 	b.ends()
