@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"tongs/internal/bundle"
@@ -218,6 +219,11 @@ func criuConfig(annotations map[string]string) string {
 // its standard streams were.
 func (c *checkpointing) describe() error {
 	for _, n := range c.st.Config.Namespaces {
+		if n.Path != "" {
+			if err := restorable(namespaceType(n.Type)); err != nil {
+				return err
+			}
+		}
 		if n.Path == "" || n.Type != "NEWNET" && n.Type != "NEWPID" {
 			continue
 		}
@@ -235,6 +241,16 @@ func (c *checkpointing) describe() error {
 		return err
 	}
 	return c.dirs.images.Write(descriptorsName, state.EncodeDescriptors(c.st.ExternalDescriptors))
+}
+
+// restorable refuses types of namespaces that CRIU cannot join, or in which the
+// mounts could not be prepared. A checkpoint that could not be restored is none.
+func restorable(t specs.LinuxNamespaceType) error {
+	switch t {
+	case specs.UserNamespace, specs.MountNamespace, specs.CgroupNamespace:
+		return fmt.Errorf("linux.namespaces: criu cannot restore a container in a %s namespace that is given by path", t)
+	}
+	return nil
 }
 
 // descriptorsName is where runc keeps what the standard streams were, too.

@@ -116,6 +116,16 @@ func (r *restoration) options() (*criu.Options, error) {
 	if err != nil {
 		return nil, err
 	}
+	if l := r.b.Spec.Linux; l != nil {
+		for _, n := range l.Namespaces {
+			if n.Path != "" {
+				err = errors.Join(err, restorable(n.Type))
+			}
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
 	if opts.AutoDedup && r.b.Spec.Linux != nil && slices.ContainsFunc(r.b.Spec.Linux.Namespaces, isUser) {
 		return nil, errors.New("--auto-dedup: criu can only read the images of a container that has a user namespace")
 	}
@@ -203,8 +213,6 @@ func (r *restoration) describe() error {
 		switch n.Type {
 		case specs.NetworkNamespace, specs.PIDNamespace:
 			r.opts.Inherit = append(r.opts.Inherit, criu.InheritFD{Key: namespaceKey(name), FD: n.FD})
-		case specs.CgroupNamespace:
-			return errors.New("linux.namespaces: criu cannot join a cgroup namespace")
 		default:
 			r.opts.JoinNS = append(r.opts.JoinNS, criu.Pair{Key: file, Value: n.Path})
 		}

@@ -51,7 +51,7 @@ func RestoreHostOrder() []Step {
 		{"namespaces to join", nil, openNamespaces},
 		{"trees of the host", nil, openTrees},
 		{"privileges", nil, requireTrees},
-		{"mount label", nil, lookForMountLabel},
+		{"labels", nil, lookForLabels}, // CRIU sets the process's; its keyring's and the mounts' are ours
 		{"connection", nil, func(e *Env) error { e.keep(&e.Restore.Socket); return nil }},
 		{"working directory", nil, openRestoreWork},
 		{"images", nil, openRestoreImages},
@@ -65,18 +65,6 @@ func requireTrees(e *Env) error {
 		return errors.New("a container can be restored by root only")
 	}
 	return nil
-}
-
-// lookForMountLabel is lookForLabels without the process's, which CRIU sets.
-func lookForMountLabel(e *Env) error {
-	if e.Spec.Linux == nil || e.Spec.Linux.MountLabel == "" {
-		return nil
-	}
-	on, err := e.haveSELinux()
-	if on {
-		e.label = e.Spec.Linux.MountLabel
-	}
-	return err
 }
 
 // RestoreOrder runs in the process that becomes CRIU.

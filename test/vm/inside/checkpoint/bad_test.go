@@ -1,13 +1,17 @@
 package checkpoint
 
 import (
+	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"tongs/internal/linuxtest"
 )
@@ -129,35 +133,52 @@ func TestKilled(t *testing.T) {
 	b.ends()
 }
 
-// CRIU itself is killed at each of its stages, by a script of its own.
+// CRIU itself is killed when it has come to what its log says, and not much
+// further, since the log is a small pipe that nobody reads on.
 func TestStages(t *testing.T) {
 	h := linuxtest.One(t)
-	config, script := filepath.Join(h.Dir, "criu.conf"), filepath.Join(h.Dir, "script")
+	config, log := filepath.Join(h.Dir, "criu.conf"), filepath.Join(h.Dir, "pipe")
+	if err := syscall.Mkfifo(log, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.Open(log, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err == nil {
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, 4096)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	pipe := os.NewFile(uintptr(fd), log)
+	defer pipe.Close()
 	b := newBox(t, h, func(s *specs.Spec) { s.Annotations = map[string]string{"org.criu.config": config} })
 	kill := func(stage string, args ...string) {
 		t.Helper()
-		write(t, config, "action-script="+script+"\n")
-		write(t, script, "#!/bin/sh\n[ $CRTOOLS_SCRIPT_ACTION != "+stage+" ] || kill -9 $PPID\n")
-		if err := os.Chmod(script, 0o700); err != nil {
-			t.Fatal(err)
+		write(t, config, "log-file="+log+"\n")
+		file := filepath.Join(h.Dir, "log")
+		os.Remove(file) // of the command before
+		p := h.Start(linuxtest.Command{Args: append([]string{"--log", file}, args...), Out: null(t)})
+		readTo(t, pipe, stage)
+		for _, pid := range childrenOf(t, p.PID) {
+			syscall.Kill(pid, syscall.SIGKILL)
 		}
-		status, log := b.detached(args...)
-		if status != 1 || !strings.Contains(log, "killed by signal 9 (SIGKILL)") {
-			t.Errorf("killed at %s: status %d: %s", stage, status, log)
+		r := p.Wait()
+		data, _ := os.ReadFile(file)
+		if r.Status != 1 || !strings.Contains(string(data), "killed by signal 9 (SIGKILL)") {
+			t.Errorf("killed at %q: status %d: %s", stage, r.Status, data)
 		}
+		pipe.SetReadDeadline(time.Now()) // what is left
+		io.Copy(io.Discard, pipe)
 		write(t, config, "")
 	}
 	b.run()
 	b.passes(20)
-	for _, stage := range []string{"pre-dump", "network-lock", "post-dump"} {
-		b.newImages()
-		kill(stage, "checkpoint", "--image-path", b.images, b.id)
-		b.goesOn()
-	}
+	b.newImages()
+	kill("Running pre-dump scripts", "checkpoint", "--image-path", b.images, b.id)
+	b.goesOn()
 	b.works()
 	b.checkpoint()
 	n := b.count()
-	for _, stage := range []string{"pre-restore", "setup-namespaces", "post-setup-namespaces", "post-restore", "pre-resume"} {
+	for _, stage := range []string{"Running pre-restore scripts", "Running setup-namespaces scripts", "Restoring resources"} {
 		kill(stage, "restore", "-d", "-b", b.bundle, "--image-path", b.images, b.id)
 		b.nothingLeft()
 	}
@@ -165,6 +186,40 @@ func TestStages(t *testing.T) {
 	b.passes(n)
 	b.works()
 	b.ends()
+}
+
+// readTo reads until a text has come, and little more.
+func readTo(t *testing.T, f *os.File, text string) {
+	t.Helper()
+	f.SetReadDeadline(time.Now().Add(20 * time.Second))
+	all, buf := "", make([]byte, 64)
+	for !strings.Contains(all, text) {
+		n, err := f.Read(buf)
+		if err != nil {
+			t.Errorf("criu does not come to %q: %v: %s", text, err, all)
+			return
+		}
+		all += string(buf[:n])
+	}
+}
+
+func childrenOf(t *testing.T, pid int) (list []int) {
+	t.Helper()
+	files, _ := filepath.Glob("/proc/" + itoa(pid) + "/task/*/children")
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			continue // a thread that has ended
+		}
+		for s := range strings.FieldsSeq(string(data)) {
+			n, err := strconv.Atoi(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, n)
+		}
+	}
+	return list
 }
 
 // freezer is the file that freezes a container, and what to write to it.

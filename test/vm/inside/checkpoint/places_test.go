@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"tongs/internal/linuxtest"
 )
@@ -20,14 +21,26 @@ type holder struct {
 	pid int
 }
 
-func newHolder(t *testing.T, flags uintptr) holder {
+func newHolder(t *testing.T, clone, unshare uintptr) holder {
 	t.Helper()
-	cmd := exec.Command("/bin/sh", "-c", "sleep 600 & wait") // for all processes of the namespace
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags}
-	if err := cmd.Start(); err != nil {
+	// It reaps what dies in its PID namespace: CRIU needs the numbers again.
+	cmd := exec.Command("/bin/sh", "-c", "sleep 600 & echo; wait")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: clone, Unshareflags: unshare}
+	if clone&syscall.CLONE_NEWUSER != 0 {
+		ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 100000, Size: 1000}}
+		cmd.SysProcAttr.UidMappings, cmd.SysProcAttr.GidMappings = ids, ids
+	}
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
 	return holder{t, cmd.Process.Pid}
 }
 
@@ -36,7 +49,7 @@ func (o holder) path(file string) string { return "/proc/" + itoa(o.pid) + "/ns/
 // has checks that a container's namespace is the holder's.
 func (o holder) has(b *box, file string) {
 	o.t.Helper()
-	got, err := os.Readlink("/proc/" + itoa(b.h.WaitFor(b.id, "running").PID) + "/ns/" + file)
+	got, err := os.Readlink("/proc/" + itoa(b.h.WaitFor(b.id, "running").PID) + "/ns/" + strings.TrimSuffix(file, "_for_children"))
 	if want, _ := os.Readlink(o.path(file)); got != want {
 		o.t.Errorf("it is in %s, not in %s: %v", got, want, err)
 	}
@@ -45,11 +58,12 @@ func (o holder) has(b *box, file string) {
 // Namespaces that are given by path are those of the restored container as well,
 // whatever is in them.
 func TestNamespacesByPath(t *testing.T) {
-	types := map[string]specs.LinuxNamespaceType{"net": specs.NetworkNamespace, "ipc": specs.IPCNamespace, "uts": specs.UTSNamespace, "pid": specs.PIDNamespace}
+	types := map[string]specs.LinuxNamespaceType{"net": specs.NetworkNamespace, "ipc": specs.IPCNamespace, "uts": specs.UTSNamespace, "pid": specs.PIDNamespace,
+		"time_for_children": specs.TimeNamespace}
 	h := linuxtest.One(t)
-	for _, files := range [][]string{{"net"}, {"ipc"}, {"uts"}, {"pid"}, {"net", "ipc", "uts"}, {"net", "pid"}} {
+	for _, files := range [][]string{{"net"}, {"pid"}, {"net", "ipc", "uts"}, {"net", "pid"}, {"time_for_children"}} {
 		h.Sub(t, strings.Join(files, " "), func(t *testing.T, h *linuxtest.Host) {
-			o := newHolder(t, syscall.CLONE_NEWNET|syscall.CLONE_NEWIPC|syscall.CLONE_NEWUTS|syscall.CLONE_NEWPID)
+			o := newHolder(t, syscall.CLONE_NEWNET|syscall.CLONE_NEWIPC|syscall.CLONE_NEWUTS|syscall.CLONE_NEWPID, unix.CLONE_NEWTIME)
 			edits := []linuxtest.Edit{func(s *specs.Spec) { s.Hostname = "" }}
 			for _, file := range files {
 				edits = append(edits, linuxtest.Namespace(types[file], o.path(file)))
@@ -68,6 +82,30 @@ func TestNamespacesByPath(t *testing.T) {
 				o.has(b, file)
 			}
 			b.ends()
+		})
+	}
+}
+
+// A container that could not be restored is not saved.
+func TestNamespacesRefused(t *testing.T) {
+	h := linuxtest.One(t)
+	for file, c := range map[string]struct {
+		kind specs.LinuxNamespaceType
+		flag uintptr
+	}{"mnt": {specs.MountNamespace, unix.CLONE_NEWNS}, "user": {specs.UserNamespace, unix.CLONE_NEWUSER}, "cgroup": {specs.CgroupNamespace, unix.CLONE_NEWCGROUP}} {
+		h.Sub(t, file, func(t *testing.T, h *linuxtest.Host) {
+			o := newHolder(t, c.flag, 0)
+			b := newBox(t, h)
+			if file == "user" {
+				b = newUserBox(t, h)
+			}
+			h.WriteConfig(b.bundle, linuxtest.Spec(linuxtest.Shell(counter), writable, linuxtest.Namespace(c.kind, o.path(file))))
+			b.run()
+			want := "criu cannot restore a container in a " + string(c.kind) + " namespace that is given by path"
+			b.fails(nil, want, "checkpoint", "--image-path", h.Dir+"/x", b.id)
+			b.goesOn()
+			b.ends()
+			b.fails(nil, want, "restore", "-d", "-b", b.bundle, "--image-path", h.Dir+"/x", b.id)
 		})
 	}
 }
