@@ -13,7 +13,7 @@ import (
 const (
 	maxSize    = 16 << 20 // bytes in a document
 	maxDepth   = 64       // nesting; the specification itself needs 6
-	maxMembers = 1 << 16  // in one array or object; additionalGids may have NGROUPS_MAX (65536)
+	maxMembers = 1 << 19  // in one array or object; execve(2) takes as many arguments as fit into 6 MiB
 	maxValues  = 1 << 20  // in one document
 )
 

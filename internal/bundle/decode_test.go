@@ -288,7 +288,7 @@ func TestDecodeErrors(t *testing.T) {
 		{"control after escape", "{\"hostname\":\"\\t\x01\"}", `hostname: control character 0x01 in a string must be escaped (config.json line 1, column 16)`},
 		{"unfinished after escape", `{"hostname":"\t`, `hostname: the string that begins here has no end (config.json line 1, column 13)`},
 		{"nested too deep", `{"x":` + deep, `x` + strings.Repeat("[0]", 63) + `: nested more than 64 deep (config.json line 1, column 69)`},
-		{"long array", `{"x":[` + strings.Repeat("1,", maxMembers) + `1]}`, `x[65535]: more than 65536 values in one array or object (config.json line 1, column 131079)`},
+		{"long array", `{"x":[` + strings.Repeat("1,", maxMembers) + `1]}`, `x[524287]: more than 524288 values in one array or object (config.json line 1, column 1048583)`},
 	}
 	for _, test := range tests {
 		spec, warnings, err := Decode([]byte(test.data))

@@ -108,7 +108,7 @@ func (a *app) dispatch(args []string) (int, error) {
 	fs.stringVar(&a.root, "root", "", "", "keep state below `DIR` (default: /run/tongs)")
 	fs.stringVar(&a.logFile, "log", "", "", "append messages to `FILE` instead of standard error")
 	fs.stringVar(&a.logFormat, "log-format", "", "text", "format of messages: `text` or json")
-	fs.boolVar(&a.debug, "debug", "", "log more")
+	fs.boolVar(&a.debug, "debug", "", "log the command and its end")
 	fs.boolVar(&a.systemdCgroup, "systemd-cgroup", "", "let systemd make the cgroups")
 	fs.stringVar(&a.rootless, "rootless", "", "auto", "go without forbidden cgroups: `true`, false or auto")
 	var showVersion bool
@@ -151,7 +151,14 @@ func (a *app) runCommand(cmd *command, args []string) (int, error) {
 	if err := cmd.checkArgs(fs.NArg()); err != nil {
 		return exitFailure, err
 	}
-	return cmd.run(a, o, fs.Args())
+	if !a.debug {
+		return cmd.run(a, o, fs.Args())
+	}
+	begin := time.Now()
+	a.log.debug(fmt.Sprintf("tongs %s (%s): %s %q, state below %s", a.version, a.commit, cmd.name, args, a.stateRoot()))
+	status, err := cmd.run(a, o, fs.Args())
+	a.log.debug(fmt.Sprintf("%s ends with status %d after %v", cmd.name, status, time.Since(begin).Round(time.Microsecond)))
+	return status, err
 }
 
 // checkGlobals opens the log first, so that later complaints reach it.

@@ -308,13 +308,12 @@ func (c *creation) makeFIFO() error {
 // From the moment that the process is parked it needs tongs no more.
 func (c *creation) finish() error {
 	c.init = &Init{Dir: c.dir, PID: c.stub.PID, PidFD: c.stub.PidFD, st: c.st, group: c.group, stub: c.stub, env: c.env, agent: c.agent, leave: c.leave}
-	if c.hooksDuringCreate() {
-		c.setPhase()
-		if err := c.dir.Write(c.st); err != nil {
-			return err
-		}
+	// Not earlier: `exec` takes what is created or running as ready to be entered.
+	c.setPhase()
+	err := c.dir.Write(c.st)
+	if err != nil {
+		return err
 	}
-	var err error
 	if c.init.Console, err = c.handover().give(c.stub.PID, c.stub.PidFD, take(c.stub), c.onFailure); err != nil {
 		return err
 	}

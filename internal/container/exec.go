@@ -142,8 +142,8 @@ func (x *execution) prepare(store *state.Store) (err error) {
 }
 
 // spec is the container's configuration with the new process in it. What the
-// new process does not say comes from the configuration's, but for limits, as
-// with runc.
+// new process does not say comes from the configuration's, but for limits and
+// noNewPrivileges, as with runc.
 func (x *execution) spec() (*specs.Spec, error) {
 	b, err := bundle.Load(x.info.State.Tongs.Bundle)
 	if err != nil {
@@ -161,7 +161,6 @@ func (x *execution) spec() (*specs.Spec, error) {
 	if p.Capabilities == nil {
 		p.Capabilities = from.Capabilities
 	}
-	p.NoNewPrivileges = p.NoNewPrivileges || from.NoNewPrivileges
 	p.ApparmorProfile = cmp.Or(p.ApparmorProfile, from.ApparmorProfile)
 	p.SelinuxLabel = cmp.Or(p.SelinuxLabel, from.SelinuxLabel)
 	if p.Scheduler == nil {
@@ -172,6 +171,9 @@ func (x *execution) spec() (*specs.Spec, error) {
 	}
 	if p.OOMScoreAdj == nil {
 		p.OOMScoreAdj = from.OOMScoreAdj
+	}
+	for _, w := range bundle.Warnings(&specs.Spec{Process: p}) {
+		x.o.Warn(w)
 	}
 	spec := *b.Spec
 	spec.Process = p

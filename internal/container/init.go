@@ -120,15 +120,10 @@ func (i *Init) Close() error {
 	return nil
 }
 
-// completeState completes the state with what is known once the process exists.
-// It is written while the process does the rest: if tongs dies before the end,
-// so does the process, and the container counts as stopped.
-func (c *creation) completeState() error {
-	if !c.hooksDuringCreate() {
-		c.setPhase()
-	}
-	return c.identify(c.stub.PID)
-}
+// completeState completes the state with what is known once the process exists,
+// which others can kill from then on. It is written while the process does the
+// rest, and still "creating": if tongs dies before the end, so does the process.
+func (c *creation) completeState() error { return c.identify(c.stub.PID) }
 
 // identify writes down which process is the container's first.
 func (c *creation) identify(pid int) error {

@@ -175,11 +175,16 @@ func descriptors(t testing.TB) int {
 }
 
 func TestMakeClosesWhatItOpened(t *testing.T) {
-	tr := newTree(t, []string{"d/e/", "a -> d/e/../l", "d/l -> /d/./e", "loop -> loop"})
+	tr := newTree(t, []string{"d/e/", "a -> d/e/../l", "d/l -> /d/./e", "loop -> loop", "d/e/loop -> loop", "d/e/f", "d/e/file"})
 	before := descriptors(t)
 	for _, p := range []string{"/", "/a/x/y", "/a/../../a", "/d/e/../.."} {
 		if _, _, err := tr.make(p, true); err != nil {
 			t.Errorf("%s: %v", p, err)
+		}
+	}
+	for _, p := range []string{"/d/e/f/x", "/a/loop/x", "/d/e/file/x", "/d/e" + strings.Repeat("/y", 5000)} {
+		if _, _, err := tr.make(p, true); err == nil {
+			t.Errorf("%.20s: made", p)
 		}
 	}
 	if after := descriptors(t); after != before {

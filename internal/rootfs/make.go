@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -28,6 +29,7 @@ func (r *Root) Make(field, p string, dir bool) (*Place, error) {
 	w := walk{root: r, field: field, path: p, rest: split(p)}
 	h, err := w.run(dir)
 	if err != nil {
+		w.refuse(err)
 		return nil, err
 	}
 	b := &kernel.Batch{}
@@ -42,6 +44,22 @@ func (r *Root) Make(field, p string, dir bool) (*Place, error) {
 		return nil, err
 	}
 	return pl, nil
+}
+
+// refuse closes what a walk has opened that ends in a judgement of ours. A failed
+// call has ended the process, and more calls are not made behind it.
+func (w *walk) refuse(err error) {
+	var call *kernel.CallError
+	if errors.As(err, &call) {
+		return
+	}
+	b := &kernel.Batch{}
+	for _, h := range w.all {
+		b.Close(h).Allow()
+	}
+	if !b.Empty() {
+		_ = w.root.K.Run(b) // the caller is told of err
+	}
 }
 
 // walk is one resolution: the directories from the root to where it is, and
@@ -115,11 +133,12 @@ func (w *walk) step(name string, dir bool) (h kernel.Handle, done bool, err erro
 		if h, st, err = w.create(here, name, dir); err != nil {
 			return h, false, err
 		}
+	} else {
+		w.all = append(w.all, h)
 	}
 	if n := st.Errno(); n != 0 {
 		return h, false, fmt.Errorf("%s: cannot look at %s: %s (%s)", w.field, w.path, n.Error(), unix.ErrnoName(n))
 	}
-	w.all = append(w.all, h)
 	switch st.Type() {
 	case unix.S_IFDIR:
 		w.dirs = append(w.dirs, h)
@@ -187,6 +206,7 @@ func (w *walk) create(here kernel.Handle, name string, dir bool) (kernel.Handle,
 	h := b.Openat2(here, name, unix.O_PATH|unix.O_NOFOLLOW, 0, kernel.InRoot)
 	st := b.Stat(h)
 	b.Check(func() error {
+		w.all = append(w.all, h)
 		if st.Type() == unix.S_IFLNK {
 			return fmt.Errorf("%s: cannot make %s: %q has become a symbolic link: the root file system is being changed", w.field, w.path, name)
 		}

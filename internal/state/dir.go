@@ -265,12 +265,23 @@ func (d *Dir) replace(name string, data []byte) error {
 		err = cerr
 	}
 	if err == nil {
-		err = unix.Renameat(d.fd, tempName, d.fd, name)
+		err = d.exchange(name)
 	}
 	if err != nil {
 		unix.Unlinkat(d.fd, tempName, 0)
 	}
 	return err
+}
+
+// exchange gives the temporary file its name. rename(2) over a file makes ext4
+// write the new one to the disk first, which takes longer than all the rest and
+// is for nothing: the state of another boot counts for stopped. So the two are
+// exchanged, and the old one is removed.
+func (d *Dir) exchange(name string) error {
+	if err := unix.Renameat2(d.fd, tempName, d.fd, name, unix.RENAME_EXCHANGE); err == nil {
+		return unix.Unlinkat(d.fd, tempName, 0)
+	}
+	return unix.Renameat(d.fd, tempName, d.fd, name) // there is none, or the file system cannot
 }
 
 // Remove deletes the directory, state.json last of the known files. The

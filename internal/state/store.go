@@ -71,7 +71,7 @@ func (s *Store) open() error {
 		return unix.Open(s.path, dirFlags&^unix.O_NOFOLLOW, 0)
 	})
 	if err != nil {
-		return fmt.Errorf("cannot open --root %q: %w", s.path, err)
+		return fmt.Errorf("cannot open --root %q: %w%s", s.path, err, rootHint())
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
@@ -97,14 +97,18 @@ func private(st *unix.Stat_t) error {
 	return nil
 }
 
+// rootHint tells an ordinary user why the directory is root's.
+func rootHint() string {
+	if os.Geteuid() != 0 && os.Getenv("XDG_RUNTIME_DIR") == "" {
+		return " (for an ordinary user it lies below XDG_RUNTIME_DIR, which is not set)"
+	}
+	return ""
+}
+
 // makeRoot makes the store's directory 0700.
 func (s *Store) makeRoot() error {
 	if err := os.MkdirAll(s.path, 0o700); err != nil {
-		hint := ""
-		if os.Geteuid() != 0 && os.Getenv("XDG_RUNTIME_DIR") == "" {
-			hint = " (for an ordinary user it lies below XDG_RUNTIME_DIR, which is not set)"
-		}
-		return fmt.Errorf("cannot make --root: %v%s", err, hint)
+		return fmt.Errorf("cannot make --root: %v%s", err, rootHint())
 	}
 	// The sticky bit below XDG_RUNTIME_DIR keeps cleaners of old files away
 	// (XDG Base Directory Specification 0.8); runc sets it, too.

@@ -190,7 +190,7 @@ func TestBindSourceSpecial(t *testing.T) {
 			},
 			check: func(t *testing.T, s *scene, o *outcome) {
 				correct(t, s, o)
-				if got := o.Paths["/mnt"].Type; got != want && got != "file" {
+				if got := o.Paths["/mnt"].Type; got != want {
 					t.Errorf("/mnt is %q, want %q", got, want)
 				}
 			}})

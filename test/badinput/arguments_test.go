@@ -19,7 +19,8 @@ func TestIDs(t *testing.T) {
 	h := linuxtest.One(t)
 	bundle := h.Bundle(linuxtest.Args("/bin/true"))
 	for _, id := range []string{"..", ".", "/", "a/b", "../a", "", strings.Repeat("a", 1025), "a\nb", "a b", "ä", "a\x01", "a\xff", "-a", "a:b", "*"} {
-		for _, command := range []string{"create --bundle B --", "run --bundle B --", "start --", "state --", "kill --", "delete --", "delete --force --"} {
+		for _, command := range []string{"create --bundle B --", "run --bundle B --", "start --", "state --", "kill --", "delete --", "delete --force --",
+			"pause --", "resume --", "ps --", "events --stats --", "update --pids-limit 5 --", "checkpoint --", "restore --bundle B --"} {
 			args := append([]string{"--log-format", "json"}, strings.Fields(command)...)
 			for i := range args {
 				args[i] = strings.ReplaceAll(args[i], "B", bundle)
@@ -87,6 +88,7 @@ func TestRootIsSymlink(t *testing.T) {
 	if r.Status != want.Status {
 		t.Errorf("status %d, stderr %q; runc: status %d, stderr %q", r.Status, r.Stderr, want.Status, want.Stderr)
 	}
+	refuses(t, h, "symlink as root", bundle, "root.path", "is a symbolic link")
 }
 
 func TestProgram(t *testing.T) {

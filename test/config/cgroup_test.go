@@ -77,19 +77,19 @@ func TestResourcesV1(t *testing.T) {
 				values := readSettings(h, st.PID)
 				h.Must("start", h.ID("a"))
 				for f, v := range readSettings(h, st.PID) {
-					equal(t, f+" after start", v, values[f])
+					linuxtest.Equal(t, f+" after start", v, values[f])
 				}
 				h.Must("delete", "--force", h.ID("a"))
 				return values
 			}
 			tongs, runc := read(h), read(h.With("runc"))
 			for f, want := range c.want {
-				equal(t, f, tongs[f], want)
+				linuxtest.Equal(t, f, tongs[f], want)
 			}
 			for f, want := range runc {
-				equal(t, f+" with runc", tongs[f], want)
+				linuxtest.Equal(t, f+" with runc", tongs[f], want)
 			}
-			equal(t, "number of settings with runc", len(tongs), len(runc))
+			linuxtest.Equal(t, "number of settings with runc", len(tongs), len(runc))
 		})
 	}
 }
@@ -111,9 +111,9 @@ func TestResourcesFromInside(t *testing.T) {
 		each(t, h, []row{{name: name, edits: edits, differences: []difference{{"Paths :sys:fs:cgroup:* WriteError", "runc mounts it so that it may be written to"}},
 			check: func(t *testing.T, r *report.Report) {
 				for i, want := range []string{"67108864", "77", "512", "0"} {
-					equal(t, paths[i], strings.TrimSpace(r.Paths[paths[i]].Content), want)
+					linuxtest.Equal(t, paths[i], strings.TrimSpace(r.Paths[paths[i]].Content), want)
 				}
-				equal(t, "affinity", r.Affinity, "0")
+				linuxtest.Equal(t, "affinity", r.Affinity, "0")
 			}}})
 	}
 }
@@ -151,13 +151,13 @@ func TestResourcesWithoutController(t *testing.T) {
 	bundle := h.Bundle(linuxtest.Args("/bin/true"), func(s *specs.Spec) { s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: &limit} })
 	r := h.Run("run", "--bundle", bundle, h.ID("a"))
 	if strings.Contains(string(data), "memory") {
-		equal(t, "status", r.Status, 0)
+		linuxtest.Equal(t, "status", r.Status, 0)
 		return
 	}
 	if r.Status != 1 || !strings.Contains(r.Stderr, "memory") {
 		t.Errorf("status %d, want 1; stderr %s", r.Status, r.Stderr)
 	}
-	equal(t, "status of runc", h.With("runc").Run("run", "--bundle", bundle, h.ID("a")).Status, 1)
+	linuxtest.Equal(t, "status of runc", h.With("runc").Run("run", "--bundle", bundle, h.ID("a")).Status, 1)
 }
 
 // linux.cgroupsPath says where. Directories above the container's own stay, as

@@ -15,11 +15,11 @@ import (
 func TestHostname(t *testing.T) {
 	each(t, linuxtest.One(t), []row{
 		{name: "host name", edits: edit(func(s *specs.Spec) { s.Hostname = "some-name.example" }),
-			check: func(t *testing.T, r *report.Report) { equal(t, "hostname", r.Hostname, "some-name.example") }},
+			check: func(t *testing.T, r *report.Report) { linuxtest.Equal(t, "hostname", r.Hostname, "some-name.example") }},
 		{name: "none", edits: edit(func(s *specs.Spec) { s.Hostname = "" })},
 		{name: "longest", edits: edit(func(s *specs.Spec) { s.Hostname = strings.Repeat("h", 64) })},
 		{name: "domain name", edits: edit(func(s *specs.Spec) { s.Domainname = "example.org" }),
-			check:     func(t *testing.T, r *report.Report) { equal(t, "domain name", r.Domainname, "example.org") },
+			check:     func(t *testing.T, r *report.Report) { linuxtest.Equal(t, "domain name", r.Domainname, "example.org") },
 			onlyTongs: "1.1 does not know the field"},
 	})
 }
@@ -46,36 +46,36 @@ func TestDevices(t *testing.T) {
 			{name: "character", edits: []linuxtest.Edit{linuxtest.Inside("/dev/mine"), device("/dev/mine", "c", 1, 5, 0o640, 7, 8), allow("c", 1, 5, "rw")},
 				check: func(t *testing.T, r *report.Report) {
 					p := r.Paths["/dev/mine"]
-					equal(t, "node", p.Type+" "+p.Device+" "+p.Mode+" "+p.Owner, "c 1:5 0640 7:8")
+					linuxtest.Equal(t, "node", p.Type+" "+p.Device+" "+p.Mode+" "+p.Owner, "c 1:5 0640 7:8")
 				}},
 			{name: "directory is made", edits: []linuxtest.Edit{linuxtest.Inside("/dev/a/b/mine", "/dev/a"), device("/dev/a/b/mine", "c", 1, 3, 0o666, 0, 0)}},
 			{name: "block", edits: []linuxtest.Edit{linuxtest.Inside("/dev/disk"), device("/dev/disk", "b", 7, 200, 0o600, 0, 0)},
 				check: func(t *testing.T, r *report.Report) {
-					equal(t, "node", r.Paths["/dev/disk"].Type+" "+r.Paths["/dev/disk"].Device, "b 7:200")
+					linuxtest.Equal(t, "node", r.Paths["/dev/disk"].Type+" "+r.Paths["/dev/disk"].Device, "b 7:200")
 				}},
 			{name: "FIFO", edits: []linuxtest.Edit{linuxtest.Inside("/dev/fifo"), device("/dev/fifo", "p", 0, 0, 0o622, 1, 2)},
-				check: func(t *testing.T, r *report.Report) { equal(t, "type", r.Paths["/dev/fifo"].Type, "p") }},
+				check: func(t *testing.T, r *report.Report) { linuxtest.Equal(t, "type", r.Paths["/dev/fifo"].Type, "p") }},
 			{name: "denied by the cgroup", edits: []linuxtest.Edit{linuxtest.Inside("/dev/log", "/dev/null"), device("/dev/log", "c", 1, 11, 0o666, 0, 0)},
 				check: func(t *testing.T, r *report.Report) {
-					equal(t, "reading", r.Paths["/dev/log"].ReadError, "operation not permitted")
-					equal(t, "writing", r.Paths["/dev/log"].WriteError, "operation not permitted")
-					equal(t, "null", r.Paths["/dev/null"].ReadError+r.Paths["/dev/null"].WriteError, "")
+					linuxtest.Equal(t, "reading", r.Paths["/dev/log"].ReadError, "operation not permitted")
+					linuxtest.Equal(t, "writing", r.Paths["/dev/log"].WriteError, "operation not permitted")
+					linuxtest.Equal(t, "null", r.Paths["/dev/null"].ReadError+r.Paths["/dev/null"].WriteError, "")
 				}},
 			{name: "write only", edits: []linuxtest.Edit{linuxtest.Inside("/dev/log"), device("/dev/log", "c", 1, 11, 0o666, 0, 0), allow("c", 1, 11, "w")},
 				check: func(t *testing.T, r *report.Report) {
-					equal(t, "reading", r.Paths["/dev/log"].ReadError, "operation not permitted")
-					equal(t, "writing", r.Paths["/dev/log"].WriteError, "")
+					linuxtest.Equal(t, "reading", r.Paths["/dev/log"].ReadError, "operation not permitted")
+					linuxtest.Equal(t, "writing", r.Paths["/dev/log"].WriteError, "")
 				}},
 			{name: "all allowed", edits: []linuxtest.Edit{linuxtest.Inside("/dev/log"), device("/dev/log", "c", 1, 11, 0o666, 0, 0), func(s *specs.Spec) {
 				s.Linux.Resources.Devices[0].Allow = true
 			}}, check: func(t *testing.T, r *report.Report) {
-				equal(t, "writing", r.Paths["/dev/log"].WriteError, "")
+				linuxtest.Equal(t, "writing", r.Paths["/dev/log"].WriteError, "")
 			}},
 			{name: "no resources", edits: []linuxtest.Edit{linuxtest.Inside("/dev/log"), device("/dev/log", "c", 1, 11, 0o666, 0, 0), func(s *specs.Spec) {
 				s.Linux.Resources = nil
 			}}},
 			{name: "mode of its own for null", edits: []linuxtest.Edit{linuxtest.Inside("/dev/null"), device("/dev/null", "c", 1, 3, 0o600, 0, 0)},
-				check:     func(t *testing.T, r *report.Report) { equal(t, "mode", r.Paths["/dev/null"].Mode, "0600") },
+				check:     func(t *testing.T, r *report.Report) { linuxtest.Equal(t, "mode", r.Paths["/dev/null"].Mode, "0600") },
 				onlyTongs: "1.1 cannot open it then"},
 		})
 	})
@@ -89,7 +89,7 @@ func TestSysctl(t *testing.T) {
 	}, check: func(t *testing.T, r *report.Report) {
 		for name, want := range values {
 			path := "/proc/sys/" + strings.ReplaceAll(name, ".", "/")
-			equal(t, name, strings.TrimSpace(r.Paths[path].Content), want)
+			linuxtest.Equal(t, name, strings.TrimSpace(r.Paths[path].Content), want)
 		}
 	}}})
 }
@@ -115,7 +115,7 @@ func TestNamespacesOfTheHost(t *testing.T) {
 	} {
 		rows = append(rows, row{name: string(c.kind), edits: append(c.edits, linuxtest.WithoutNamespace(c.kind)),
 			check: func(t *testing.T, r *report.Report) {
-				equal(t, c.file, r.Namespaces[c.file], hostNamespace(t, c.file))
+				linuxtest.Equal(t, c.file, r.Namespaces[c.file], hostNamespace(t, c.file))
 			}, differences: differencesOfTheHost(c.kind)})
 	}
 	rows = append(rows, row{name: "cgroup of its own", edits: []linuxtest.Edit{linuxtest.Namespace(specs.CgroupNamespace, "")},
@@ -167,12 +167,12 @@ func joinRows(t *testing.T, pid int) []row {
 		join := linuxtest.Namespace(kind, path)
 		all = append(all, join)
 		rows = append(rows, row{name: string(kind), edits: []linuxtest.Edit{join}, check: func(t *testing.T, r *report.Report) {
-			equal(t, file, r.Namespaces[file], link)
+			linuxtest.Equal(t, file, r.Namespaces[file], link)
 		}, differences: otherCgroup()})
 	}
 	all = append(all, func(s *specs.Spec) { s.Hostname = "" })
 	return append(rows, row{name: "all", edits: all, check: func(t *testing.T, r *report.Report) {
-		equal(t, "hostname", r.Hostname, "e2e")
+		linuxtest.Equal(t, "hostname", r.Hostname, "e2e")
 	}, differences: otherCgroup()})
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"tongs/internal/linuxtest"
 	"tongs/test/inside/report"
@@ -19,12 +20,12 @@ func TestScheduler(t *testing.T) {
 	sched := func(want string) func(*testing.T, *report.Report) {
 		return func(t *testing.T, r *report.Report) {
 			t.Helper()
-			equal(t, "scheduler", r.Scheduler, want)
+			linuxtest.Equal(t, "scheduler", r.Scheduler, want)
 			online, err := os.ReadFile("/sys/devices/system/cpu/online")
 			if err != nil {
 				t.Fatal(err)
 			}
-			equal(t, "affinity", r.Affinity, strings.TrimSpace(string(online)))
+			linuxtest.Equal(t, "affinity", r.Affinity, strings.TrimSpace(string(online)))
 		}
 	}
 	plain := func(want string) func(*testing.T, *report.Report) {
@@ -35,16 +36,21 @@ func TestScheduler(t *testing.T) {
 			}
 		}
 	}
+	raw, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := fmt.Sprint(20 - raw) // the test's nice value, as the call gives it
 	fifo := specs.Scheduler{Policy: specs.SchedFIFO, Priority: 3}
 	deadline := specs.Scheduler{Policy: specs.SchedDeadline, Runtime: 2_000_000, Deadline: 50_000_000, Period: 100_000_000,
 		Flags: []specs.LinuxSchedulerFlag{specs.SchedFlagResetOnFork}}
 	user := func(s *specs.Spec) { s.Process.User.UID, s.Process.Capabilities = 1000, nil }
 	// v2: with v1, real-time policies need a share of real time for the cgroup.
 	each(t, linuxtest.OneV2(t), []row{
-		{name: "none", check: plain("0 0 0 0")},
+		{name: "none", check: plain("0 0 " + own + " 0")},
 		{name: "other", edits: []linuxtest.Edit{set(specs.Scheduler{Policy: specs.SchedOther, Nice: -7})}, check: plain("0 0 -7 0"), onlyTongs: since12},
 		{name: "batch", edits: []linuxtest.Edit{set(specs.Scheduler{Policy: specs.SchedBatch, Nice: 5})}, check: plain("3 0 5 0"), onlyTongs: since12},
-		{name: "idle", edits: []linuxtest.Edit{set(specs.Scheduler{Policy: specs.SchedIdle})}, check: plain("5 0 0 0"), onlyTongs: since12},
+		{name: "idle", edits: []linuxtest.Edit{set(specs.Scheduler{Policy: specs.SchedIdle})}, check: plain("5 0 " + own + " 0"), onlyTongs: since12},
 		{name: "fifo", edits: []linuxtest.Edit{set(fifo)}, check: sched("1 0 0 3 0 0 0"), onlyTongs: since12},
 		{name: "fifo of a user", edits: []linuxtest.Edit{set(fifo), user}, check: sched("1 0 0 3 0 0 0"), onlyTongs: since12},
 		{name: "fifo in a user namespace", edits: []linuxtest.Edit{set(fifo), mapped}, check: sched("1 0 0 3 0 0 0"), onlyTongs: since12},
@@ -79,7 +85,7 @@ func TestIOPriority(t *testing.T) {
 			set := func(s *specs.Spec) {
 				s.Process.IOPriority = &specs.LinuxIOPriority{Class: class, Priority: priority}
 			}
-			check := func(t *testing.T, r *report.Report) { equal(t, "I/O priority", r.IOPriority, want) }
+			check := func(t *testing.T, r *report.Report) { linuxtest.Equal(t, "I/O priority", r.IOPriority, want) }
 			rows = append(rows, row{name: want, edits: edit(set), check: check, onlyTongs: since12},
 				row{name: want + " in a user namespace", edits: []linuxtest.Edit{set, mapped}, check: check, onlyTongs: since12})
 		}
@@ -92,7 +98,7 @@ func TestPersonality(t *testing.T) {
 		return edit(func(s *specs.Spec) { s.Linux.Personality = &p })
 	}
 	has := func(want string) func(*testing.T, *report.Report) {
-		return func(t *testing.T, r *report.Report) { equal(t, "personality", r.Personality, want) }
+		return func(t *testing.T, r *report.Report) { linuxtest.Equal(t, "personality", r.Personality, want) }
 	}
 	h := linuxtest.One(t)
 	each(t, h, []row{
@@ -103,7 +109,7 @@ func TestPersonality(t *testing.T) {
 	})
 	flags := specs.LinuxPersonality{Domain: specs.PerLinux32, Flags: []specs.LinuxPersonalityFlag{"ADDR_NO_RANDOMIZE"}}
 	r := h.Must("run", "--bundle", h.Bundle(append(set(flags), linuxtest.Inside())...), h.ID("b"))
-	equal(t, "personality with flags", h.Look(r.Stdout).Personality, "0x8")
+	linuxtest.Equal(t, "personality with flags", h.Look(r.Stdout).Personality, "0x8")
 	if !strings.Contains(r.Stderr, "level=warning") || !strings.Contains(r.Stderr, "linux.personality.flags") {
 		t.Errorf("flags are not warned of: %q", r.Stderr)
 	}
@@ -119,7 +125,7 @@ func TestMemoryPolicy(t *testing.T) {
 	const since14 = "since runc 1.4"
 	h := linuxtest.One(t)
 	has := func(want string) func(*testing.T, *report.Report) {
-		return func(t *testing.T, r *report.Report) { equal(t, "memory policy", r.MemoryPolicy, want) }
+		return func(t *testing.T, r *report.Report) { linuxtest.Equal(t, "memory policy", r.MemoryPolicy, want) }
 	}
 	each(t, h, []row{
 		{name: "none", check: has("0x0 0x0")},
@@ -152,7 +158,7 @@ func TestPoliciesOfExec(t *testing.T) {
 		})
 		h.Must("run", "--detach", "--bundle", h.Bundle(edits...), id)
 		r := h.Look(h.Must("exec", id, "/bin/inside").Stdout)
-		equal(t, name, r.Scheduler+", "+r.IOPriority+", "+r.Personality+", "+r.MemoryPolicy, "1 0 0 2 0 0 0, 1 1, 0x8, 0x2 0x1")
+		linuxtest.Equal(t, name, r.Scheduler+", "+r.IOPriority+", "+r.Personality+", "+r.MemoryPolicy, "1 0 0 2 0 0 0, 1 1, 0x8, 0x2 0x1")
 		h.Must("delete", "--force", id)
 	}
 }

@@ -18,20 +18,6 @@ import (
 
 func edit(f func(*specs.Spec)) []linuxtest.Edit { return []linuxtest.Edit{f} }
 
-func equal[T comparable](t *testing.T, what string, got, want T) {
-	t.Helper()
-	if got != want {
-		t.Errorf("%s: got %v, want %v", what, got, want)
-	}
-}
-
-func equalList(t *testing.T, what string, got []string, want ...string) {
-	t.Helper()
-	if !slices.Equal(got, want) {
-		t.Errorf("%s: got %q, want %q", what, got, want)
-	}
-}
-
 func TestDefault(t *testing.T) {
 	linuxtest.Each(t, func(t *testing.T, h *linuxtest.Host) {
 		paths := strings.Fields("/ /dev /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /dev/console /dev/ptmx /dev/fd " +
@@ -42,30 +28,30 @@ func TestDefault(t *testing.T) {
 }
 
 func checkDefault(t *testing.T, r *report.Report) {
-	equal(t, "pid", r.PID, 1)
-	equal(t, "session", r.Session, 1)
-	equal(t, "terminal", r.Terminal, "")
-	equal(t, "hostname", r.Hostname, "e2e")
-	equal(t, "cwd", r.Cwd, "/")
-	equal(t, "umask", r.Umask, "0022")
-	equal(t, "no_new_privs", r.NoNewPrivs, "1")
-	equal(t, "loopback", r.Loopback, "up")
-	equal(t, "open files", r.Limits["Max open files"], "1024 1024")
-	equal(t, "effective capabilities", r.Capabilities["CapEff"], "0000000020000420")
-	equal(t, "bounding set", r.Capabilities["CapBnd"], "0000000020000420")
-	equalList(t, "groups", r.Groups)
-	equalList(t, "descriptors", slices.Sorted(maps.Keys(r.Descriptors)), "0", "1", "2")
+	linuxtest.Equal(t, "pid", r.PID, 1)
+	linuxtest.Equal(t, "session", r.Session, 1)
+	linuxtest.Equal(t, "terminal", r.Terminal, "")
+	linuxtest.Equal(t, "hostname", r.Hostname, "e2e")
+	linuxtest.Equal(t, "cwd", r.Cwd, "/")
+	linuxtest.Equal(t, "umask", r.Umask, "0022")
+	linuxtest.Equal(t, "no_new_privs", r.NoNewPrivs, "1")
+	linuxtest.Equal(t, "loopback", r.Loopback, "up")
+	linuxtest.Equal(t, "open files", r.Limits["Max open files"], "1024 1024")
+	linuxtest.Equal(t, "effective capabilities", r.Capabilities["CapEff"], "0000000020000420")
+	linuxtest.Equal(t, "bounding set", r.Capabilities["CapBnd"], "0000000020000420")
+	linuxtest.EqualList(t, "groups", r.Groups)
+	linuxtest.EqualList(t, "descriptors", slices.Sorted(maps.Keys(r.Descriptors)), "0", "1", "2")
 	for _, path := range []string{"/", "/proc/sys/kernel/hostname", "/sys"} {
-		equal(t, "writing to "+path, r.Paths[path].WriteError, "read-only file system")
+		linuxtest.Equal(t, "writing to "+path, r.Paths[path].WriteError, "read-only file system")
 	}
 	for _, path := range []string{"/proc/bus", "/proc/fs", "/proc/sys"} {
 		if m, ok := r.At(path); !ok || !strings.HasPrefix(m.Options, "ro,") {
 			t.Errorf("%s is not read-only: %+v", path, m)
 		}
 	}
-	equal(t, "masked file", r.Paths["/proc/keys"].Device, "1:3")
-	equal(t, "names in a masked directory", len(r.Paths["/sys/firmware"].Names)+len(r.Paths["/proc/acpi"].Names), 0)
-	equal(t, "null device", r.Paths["/dev/null"].Type+" "+r.Paths["/dev/null"].Device+" "+r.Paths["/dev/null"].Mode, "c 1:3 0666")
+	linuxtest.Equal(t, "masked file", r.Paths["/proc/keys"].Device, "1:3")
+	linuxtest.Equal(t, "names in a masked directory", len(r.Paths["/sys/firmware"].Names)+len(r.Paths["/proc/acpi"].Names), 0)
+	linuxtest.Equal(t, "null device", r.Paths["/dev/null"].Type+" "+r.Paths["/dev/null"].Device+" "+r.Paths["/dev/null"].Mode, "c 1:3 0666")
 	for ns, link := range r.Namespaces {
 		if ns == "cgroup" {
 			continue // a part of the default where there is only v2
@@ -83,10 +69,10 @@ func TestUser(t *testing.T) {
 		{name: "ids", edits: edit(func(s *specs.Spec) {
 			s.Process.User = specs.User{UID: 1000, GID: 1001, AdditionalGids: []uint32{5, 27, 2000000000}, Umask: &umask}
 		}), check: func(t *testing.T, r *report.Report) {
-			equalList(t, "uids", r.UIDs, "1000", "1000", "1000", "1000")
-			equalList(t, "gids", r.GIDs, "1001", "1001", "1001", "1001")
-			equalList(t, "groups", r.Groups, "5", "27", "2000000000")
-			equal(t, "umask", r.Umask, "0077")
+			linuxtest.EqualList(t, "uids", r.UIDs, "1000", "1000", "1000", "1000")
+			linuxtest.EqualList(t, "gids", r.GIDs, "1001", "1001", "1001", "1001")
+			linuxtest.EqualList(t, "groups", r.Groups, "5", "27", "2000000000")
+			linuxtest.Equal(t, "umask", r.Umask, "0077")
 			if !slices.Contains(r.Env, "HOME=/home/user") {
 				t.Errorf("no HOME from passwd in %q", r.Env)
 			}
@@ -108,19 +94,19 @@ func TestEnvironment(t *testing.T) {
 		{name: "order and values", edits: edit(func(s *specs.Spec) {
 			s.Process.Env = []string{"Z=1", "A=2=3", "EMPTY=", "SPACE=a b\nc", "HOME=/somewhere", "PATH=/bin"}
 		}), check: func(t *testing.T, r *report.Report) {
-			equalList(t, "env", r.Env, "Z=1", "A=2=3", "EMPTY=", "SPACE=a b\nc", "HOME=/somewhere", "PATH=/bin")
+			linuxtest.EqualList(t, "env", r.Env, "Z=1", "A=2=3", "EMPTY=", "SPACE=a b\nc", "HOME=/somewhere", "PATH=/bin")
 		}},
 		{name: "twice the same", edits: edit(func(s *specs.Spec) { s.Process.Env = []string{"A=1", "B=2", "A=3"} }),
-			check:       func(t *testing.T, r *report.Report) { equalList(t, "env", r.Env, "B=2", "A=3", "HOME=/root") },
+			check:       func(t *testing.T, r *report.Report) { linuxtest.EqualList(t, "env", r.Env, "B=2", "A=3", "HOME=/root") },
 			differences: []difference{{"Env", "the place of the last counts, as since runc 1.3; before, that of the first"}}},
 		{name: "empty HOME", edits: edit(func(s *specs.Spec) { s.Process.Env = []string{"HOME="} })},
 		{name: "none", edits: edit(func(s *specs.Spec) { s.Process.Env = nil })},
 		{name: "program by PATH", edits: edit(func(s *specs.Spec) {
 			s.Process.Args = []string{"inside"}
 			s.Process.Env = []string{"PATH=/nowhere:/bin"}
-		}), check: func(t *testing.T, r *report.Report) { equalList(t, "args", r.Args, "inside") }},
+		}), check: func(t *testing.T, r *report.Report) { linuxtest.EqualList(t, "args", r.Args, "inside") }},
 		{name: "arguments", edits: []linuxtest.Edit{linuxtest.Inside("", " a", "ä\n", "*")}, check: func(t *testing.T, r *report.Report) {
-			equalList(t, "args", r.Args, "/bin/inside", "", " a", "ä\n", "*")
+			linuxtest.EqualList(t, "args", r.Args, "/bin/inside", "", " a", "ä\n", "*")
 		}},
 	})
 }
@@ -130,16 +116,16 @@ func TestCwd(t *testing.T) {
 	cwd := func(path string) linuxtest.Edit { return func(s *specs.Spec) { s.Process.Cwd = path } }
 	h := linuxtest.One(t)
 	each(t, h, []row{
-		{name: "there", edits: []linuxtest.Edit{cwd("/tmp")}, check: func(t *testing.T, r *report.Report) { equal(t, "cwd", r.Cwd, "/tmp") }},
+		{name: "there", edits: []linuxtest.Edit{cwd("/tmp")}, check: func(t *testing.T, r *report.Report) { linuxtest.Equal(t, "cwd", r.Cwd, "/tmp") }},
 		{name: "made", edits: []linuxtest.Edit{cwd("/made/for/it"), writable, linuxtest.Inside("/made", "/made/for/it")},
 			check: func(t *testing.T, r *report.Report) {
-				equal(t, "cwd", r.Cwd, "/made/for/it")
-				equal(t, "mode", r.Paths["/made/for/it"].Mode, "0755")
+				linuxtest.Equal(t, "cwd", r.Cwd, "/made/for/it")
+				linuxtest.Equal(t, "mode", r.Paths["/made/for/it"].Mode, "0755")
 			}},
 		{name: "made, root read-only", edits: []linuxtest.Edit{cwd("/made")}},
 		{name: "in a mount", edits: []linuxtest.Edit{cwd("/dev/shm")}},
 		{name: "the user's alone", edits: []linuxtest.Edit{cwd("/own"), user(1000), linuxtest.Mount("/own", "tmpfs", "tmpfs", "mode=700", "uid=1000", "gid=1000")},
-			check: func(t *testing.T, r *report.Report) { equal(t, "cwd", r.Cwd, "/own") }, differences: []difference{modeOption(),
+			check: func(t *testing.T, r *report.Report) { linuxtest.Equal(t, "cwd", r.Cwd, "/own") }, differences: []difference{modeOption(),
 				{"Mount :own options", "the same"}}},
 	})
 	// Root's alone: it is entered with all rights, so that a user who could not
@@ -168,8 +154,8 @@ func TestCapabilities(t *testing.T) {
 	has := func(eff, amb string) func(*testing.T, *report.Report) {
 		return func(t *testing.T, r *report.Report) {
 			t.Helper()
-			equal(t, "effective", r.Capabilities["CapEff"], eff)
-			equal(t, "ambient", r.Capabilities["CapAmb"], amb)
+			linuxtest.Equal(t, "effective", r.Capabilities["CapEff"], eff)
+			linuxtest.Equal(t, "ambient", r.Capabilities["CapAmb"], amb)
 		}
 	}
 	const none = "0000000000000000"
@@ -209,13 +195,13 @@ func TestUnknownCapability(t *testing.T) {
 	if !strings.Contains(r.Stderr, "level=warning") || !strings.Contains(r.Stderr, "CAP_FROM_THE_FUTURE") {
 		t.Errorf("stderr %q", r.Stderr)
 	}
-	equal(t, "bounding set", h.Look(r.Stdout).Capabilities["CapBnd"], "0000000020000420")
+	linuxtest.Equal(t, "bounding set", h.Look(r.Stdout).Capabilities["CapBnd"], "0000000020000420")
 }
 
 func TestNoNewPrivileges(t *testing.T) {
 	each(t, linuxtest.One(t), []row{
 		{name: "false", edits: edit(func(s *specs.Spec) { s.Process.NoNewPrivileges = false }),
-			check: func(t *testing.T, r *report.Report) { equal(t, "no_new_privs", r.NoNewPrivs, "0") }},
+			check: func(t *testing.T, r *report.Report) { linuxtest.Equal(t, "no_new_privs", r.NoNewPrivs, "0") }},
 	})
 }
 
@@ -241,7 +227,7 @@ func TestAffinity(t *testing.T) {
 	}
 	bundle := h.Bundle(linuxtest.Inside())
 	run := h.Must("run", "--bundle", bundle, h.ID("a"))
-	equal(t, "affinity", h.Look(run.Stdout).Affinity, strings.TrimSpace(string(want)))
+	linuxtest.Equal(t, "affinity", h.Look(run.Stdout).Affinity, strings.TrimSpace(string(want)))
 }
 
 func TestOOMScoreAdj(t *testing.T) {
@@ -260,7 +246,9 @@ func TestOOMScoreAdj(t *testing.T) {
 			continue
 		}
 		rows = append(rows, row{name: strconv.Itoa(n), edits: score(n),
-			check: func(t *testing.T, r *report.Report) { equal(t, "oom_score_adj", r.OOMScoreAdj, strconv.Itoa(n)) }})
+			check: func(t *testing.T, r *report.Report) {
+				linuxtest.Equal(t, "oom_score_adj", r.OOMScoreAdj, strconv.Itoa(n))
+			}})
 	}
 	each(t, h, rows)
 }
@@ -317,7 +305,7 @@ func TestRlimits(t *testing.T) {
 	each(t, h, []row{{name: "all", edits: edits, check: func(t *testing.T, r *report.Report) {
 		delete(r.Limits, "Max open files")
 		for name, text := range r.Limits {
-			equal(t, name, text, want[name])
+			linuxtest.Equal(t, name, text, want[name])
 		}
 	}, differences: []difference{{"Limits Max open files", "deleted above"}}}})
 

@@ -23,12 +23,12 @@ func TestRoot(t *testing.T) {
 	root := linuxtest.Inside("/", "/etc/passwd")
 	rows := []row{
 		{name: "read-only", edits: []linuxtest.Edit{root}, check: func(t *testing.T, r *report.Report) {
-			equal(t, "writing to /", r.Paths["/"].WriteError, "read-only file system")
-			equal(t, "writing to /etc/passwd", r.Paths["/etc/passwd"].WriteError, "read-only file system")
+			linuxtest.Equal(t, "writing to /", r.Paths["/"].WriteError, "read-only file system")
+			linuxtest.Equal(t, "writing to /etc/passwd", r.Paths["/etc/passwd"].WriteError, "read-only file system")
 		}},
 		{name: "writable", edits: []linuxtest.Edit{root, writable}, check: func(t *testing.T, r *report.Report) {
-			equal(t, "writing to /", r.Paths["/"].WriteError, "")
-			equal(t, "writing to /etc/passwd", r.Paths["/etc/passwd"].WriteError, "")
+			linuxtest.Equal(t, "writing to /", r.Paths["/"].WriteError, "")
+			linuxtest.Equal(t, "writing to /etc/passwd", r.Paths["/etc/passwd"].WriteError, "")
 		}},
 	}
 	for _, p := range []string{"", "private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "runbindable"} {
@@ -38,7 +38,7 @@ func TestRoot(t *testing.T) {
 			c.differences = []difference{{"Mount * propagation", "the root is shared, as the configuration says"}}
 			c.check = func(t *testing.T, r *report.Report) {
 				m, _ := r.At("/")
-				equal(t, "propagation", group(m.Optional), "shared")
+				linuxtest.Equal(t, "propagation", group(m.Optional), "shared")
 			}
 		case strings.HasSuffix(p, "unbindable"):
 			c.onlyTongs = "it cannot bind the root when / is unbindable"
@@ -46,7 +46,7 @@ func TestRoot(t *testing.T) {
 			c.edits = append(c.edits, func(s *specs.Spec) { s.Linux.ReadonlyPaths = nil })
 			c.check = func(t *testing.T, r *report.Report) {
 				m, _ := r.At("/")
-				equal(t, "propagation", m.Optional, "unbindable")
+				linuxtest.Equal(t, "propagation", m.Optional, "unbindable")
 			}
 		}
 		rows = append(rows, c)
@@ -74,7 +74,7 @@ func optionsAre(point string, want ...string) func(*testing.T, *report.Report) {
 			t.Errorf("nothing is mounted on %s", point)
 			return
 		}
-		equal(t, point, m.Options, strings.Join(want, ","))
+		linuxtest.Equal(t, point, m.Options, strings.Join(want, ","))
 	}
 }
 
@@ -117,16 +117,16 @@ func TestBindMounts(t *testing.T) {
 	home := func(s *specs.Spec) { s.Process.Env = append(s.Process.Env, "HOME=/") } // not from the file that is covered
 	rows := []row{
 		{name: "read-write", edits: []linuxtest.Edit{look, writable, bind("/mnt", dir, "bind")}, check: func(t *testing.T, r *report.Report) {
-			equal(t, "content", r.Paths["/mnt/file"].Content, "of the host")
-			equal(t, "writing", r.Paths["/mnt/file"].WriteError+r.Paths["/mnt"].WriteError, "")
-			equalList(t, "names in what rbind would show", r.Paths["/mnt/sub"].Names)
+			linuxtest.Equal(t, "content", r.Paths["/mnt/file"].Content, "of the host")
+			linuxtest.Equal(t, "writing", r.Paths["/mnt/file"].WriteError+r.Paths["/mnt"].WriteError, "")
+			linuxtest.EqualList(t, "names in what rbind would show", r.Paths["/mnt/sub"].Names)
 		}},
 		{name: "recursive", edits: []linuxtest.Edit{look, writable, bind("/mnt", dir, "rbind")}, check: func(t *testing.T, r *report.Report) {
-			equal(t, "content", r.Paths["/mnt/sub/deep"].Content, "deep")
+			linuxtest.Equal(t, "content", r.Paths["/mnt/sub/deep"].Content, "deep")
 		}},
 		{name: "read-only", edits: []linuxtest.Edit{look, writable, bind("/mnt", dir, "rbind", "ro")}, check: func(t *testing.T, r *report.Report) {
-			equal(t, "writing", r.Paths["/mnt/file"].WriteError, "read-only file system")
-			equal(t, "writing below", r.Paths["/mnt/sub/deep"].WriteError, "")
+			linuxtest.Equal(t, "writing", r.Paths["/mnt/file"].WriteError, "read-only file system")
+			linuxtest.Equal(t, "writing below", r.Paths["/mnt/sub/deep"].WriteError, "")
 		}},
 		{name: "flags", edits: []linuxtest.Edit{look, writable, bind("/mnt", dir, "rbind", "nosuid", "nodev", "noexec", "noatime", "ro")},
 			check: optionsAre("/mnt", "ro", "nosuid", "nodev", "noexec", "noatime")},
@@ -134,23 +134,25 @@ func TestBindMounts(t *testing.T) {
 			check: optionsAre("/mnt", "rw", "relatime")},
 		{name: "file on file", edits: []linuxtest.Edit{linuxtest.Inside("/etc/passwd"), home, bind("/etc/passwd", dir+"/file", "bind", "ro")},
 			check: func(t *testing.T, r *report.Report) {
-				equal(t, "content", r.Paths["/etc/passwd"].Content, "of the host")
-				equal(t, "writing", r.Paths["/etc/passwd"].WriteError, "read-only file system")
+				linuxtest.Equal(t, "content", r.Paths["/etc/passwd"].Content, "of the host")
+				linuxtest.Equal(t, "writing", r.Paths["/etc/passwd"].WriteError, "read-only file system")
 			}},
 		{name: "new file", edits: []linuxtest.Edit{linuxtest.Inside("/new/dir/file", "/new/dir"), writable, bind("/new/dir/file", dir+"/file", "bind")},
 			check: func(t *testing.T, r *report.Report) {
-				equal(t, "content", r.Paths["/new/dir/file"].Content, "of the host")
+				linuxtest.Equal(t, "content", r.Paths["/new/dir/file"].Content, "of the host")
 			}, differences: []difference{{"Tree :new:dir:file", "a file that is made to be mounted on has the mode 0644, as since runc 1.2; before, 0755"}}},
 		{name: "new directory", edits: []linuxtest.Edit{linuxtest.Inside("/new/dir"), writable, bind("/new/dir", dir, "bind")}},
 		{name: "in a mount", edits: []linuxtest.Edit{linuxtest.Inside("/tmp/a/b", "/tmp/a"), linuxtest.Mount("/tmp", "tmpfs", "tmpfs"), bind("/tmp/a/b", dir+"/file", "bind")},
 			differences: []difference{modeOption()}},
 		{name: "in /dev", edits: []linuxtest.Edit{linuxtest.Inside("/dev/x"), bind("/dev/x", dir+"/file", "bind")}},
 		{name: "two on one", edits: []linuxtest.Edit{look, writable, bind("/mnt", dir, "bind"), bind("/mnt", dir+"/sub", "bind")},
-			check: func(t *testing.T, r *report.Report) { equalList(t, "names", r.Paths["/mnt"].Names, "deep") }},
+			check: func(t *testing.T, r *report.Report) { linuxtest.EqualList(t, "names", r.Paths["/mnt"].Names, "deep") }},
 		{name: "relative source", edits: []linuxtest.Edit{look, writable, bind("/mnt", "rootfs/etc", "bind")},
-			check: func(t *testing.T, r *report.Report) { equalList(t, "names", r.Paths["/mnt"].Names, "group", "passwd") }},
+			check: func(t *testing.T, r *report.Report) {
+				linuxtest.EqualList(t, "names", r.Paths["/mnt"].Names, "group", "passwd")
+			}},
 		{name: "device", edits: []linuxtest.Edit{linuxtest.Inside("/dev/my"), bind("/dev/my", "/dev/zero", "bind")},
-			check: func(t *testing.T, r *report.Report) { equal(t, "device", r.Paths["/dev/my"].Device, "1:5") }},
+			check: func(t *testing.T, r *report.Report) { linuxtest.Equal(t, "device", r.Paths["/dev/my"].Device, "1:5") }},
 	}
 	for _, p := range []string{"private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable"} {
 		rows = append(rows, row{name: p, edits: []linuxtest.Edit{look, writable, bind("/mnt", dir, "rbind", p)}})
@@ -163,7 +165,7 @@ func TestRecursiveReadOnly(t *testing.T) {
 	h := linuxtest.One(t)
 	dir := source(t, h)
 	r := h.RunInside("a", linuxtest.Inside("/mnt/sub/deep"), writable, linuxtest.Mount("/mnt", "bind", dir, "rbind", "rro"))
-	equal(t, "writing below", r.Paths["/mnt/sub/deep"].WriteError, "read-only file system")
+	linuxtest.Equal(t, "writing below", r.Paths["/mnt/sub/deep"].WriteError, "read-only file system")
 }
 
 // modeOption: a tmpfs gets the mode of its mount point.
@@ -176,15 +178,15 @@ func TestFileSystems(t *testing.T) {
 		{name: "tmpfs", edits: []linuxtest.Edit{linuxtest.Inside("/tmp"), linuxtest.Mount("/tmp", "tmpfs", "name", "nosuid", "size=128k", "mode=1770", "uid=7", "gid=8", "noexec")},
 			check: func(t *testing.T, r *report.Report) {
 				optionsAre("/tmp", "rw", "nosuid", "noexec", "relatime")(t, r)
-				equal(t, "mode", r.Paths["/tmp"].Mode+" "+r.Paths["/tmp"].Owner, "1770 7:8")
+				linuxtest.Equal(t, "mode", r.Paths["/tmp"].Mode+" "+r.Paths["/tmp"].Owner, "1770 7:8")
 			}, differences: []difference{{"Paths :tmp *", "mode= counts, as since runc 1.2; before, the mode of the mount point did"}}},
 		// Else /run, say, would become a directory for all to write to.
 		{name: "tmpfs has the mode of its mount point", edits: []linuxtest.Edit{linuxtest.Inside("/tmp"), linuxtest.Mount("/tmp", "tmpfs", "tmpfs")},
-			check:       func(t *testing.T, r *report.Report) { equal(t, "mode", r.Paths["/tmp"].Mode, "0755") },
+			check:       func(t *testing.T, r *report.Report) { linuxtest.Equal(t, "mode", r.Paths["/tmp"].Mode, "0755") },
 			differences: []difference{modeOption()}},
 		{name: "read-only tmpfs", edits: []linuxtest.Edit{linuxtest.Inside("/tmp"), linuxtest.Mount("/tmp", "tmpfs", "tmpfs", "ro", "mode=755")},
 			check: func(t *testing.T, r *report.Report) {
-				equal(t, "writing", r.Paths["/tmp"].WriteError, "read-only file system")
+				linuxtest.Equal(t, "writing", r.Paths["/tmp"].WriteError, "read-only file system")
 			}, differences: []difference{{"Mount :tmp data", "ro makes the mount read-only, and not the file system"}}},
 		{name: "a second proc", edits: []linuxtest.Edit{linuxtest.Inside("/tmp/self"), linuxtest.Mount("/tmp", "proc", "proc", "nosuid", "nodev", "noexec")}},
 		{name: "defaults", edits: []linuxtest.Edit{linuxtest.Inside("/tmp"), linuxtest.Mount("/tmp", "tmpfs", "tmpfs", "mode=755", "defaults", "noatime", "nodiratime")},
@@ -207,8 +209,8 @@ func TestMountDestinationThroughSymlinks(t *testing.T) {
 				t.Fatal(err)
 			}
 			tongs := h.Look(h.Must("run", "--bundle", bundle, h.ID("a")).Stdout)
-			equal(t, "content", tongs.Paths["/link/file"].Content, "of the host")
-			equal(t, "type", tongs.Paths["/link"].Type, "link")
+			linuxtest.Equal(t, "content", tongs.Paths["/link/file"].Content, "of the host")
+			linuxtest.Equal(t, "type", tongs.Paths["/link"].Type, "link")
 			if name != "dangling" { // runc 1.1 makes a directory of it
 				linuxtest.Compare(t, tongs, h.Look(h.With("runc").Must("run", "--bundle", bundle, h.ID("a")).Stdout))
 			}
@@ -234,8 +236,8 @@ func TestMountOnRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := h.Look(h.Must("run", "--bundle", bundle, h.ID("a")).Stdout)
-	equal(t, "mark", r.Paths["/mark"].Content, "other")
-	equal(t, "null device", r.Paths["/dev/null"].Device, "1:3")
+	linuxtest.Equal(t, "mark", r.Paths["/mark"].Content, "other")
+	linuxtest.Equal(t, "null device", r.Paths["/dev/null"].Device, "1:3")
 	if _, err := os.Stat(bundle + "/rootfs/mark"); err == nil {
 		t.Error("the first root has the mark")
 	}
@@ -250,26 +252,26 @@ func TestMaskedAndReadonlyPaths(t *testing.T) {
 	each(t, linuxtest.One(t), []row{
 		{name: "masked", edits: []linuxtest.Edit{linuxtest.Inside("/etc/group", "/tmp"), paths([]string{"/etc/group", "/tmp", "/missing", "/proc/missing"}, nil)},
 			check: func(t *testing.T, r *report.Report) {
-				equal(t, "file", r.Paths["/etc/group"].Device, "1:3")
-				equalList(t, "directory", r.Paths["/tmp"].Names)
+				linuxtest.Equal(t, "file", r.Paths["/etc/group"].Device, "1:3")
+				linuxtest.EqualList(t, "directory", r.Paths["/tmp"].Names)
 				if r.Paths["/tmp"].WriteError == "" {
 					t.Error("the mask can be written to")
 				}
 			}, differences: mask},
 		{name: "read-only", edits: []linuxtest.Edit{writable, linuxtest.Inside("/", "/etc", "/etc/passwd", "/proc/sys/kernel/hostname"), paths(nil, []string{"/etc", "/missing", "/proc/sys"})},
 			check: func(t *testing.T, r *report.Report) {
-				equal(t, "directory", r.Paths["/etc"].WriteError, "read-only file system")
-				equal(t, "file below", r.Paths["/etc/passwd"].WriteError, "read-only file system")
-				equal(t, "proc", r.Paths["/proc/sys/kernel/hostname"].WriteError, "read-only file system")
-				equal(t, "outside", r.Paths["/"].WriteError, "")
+				linuxtest.Equal(t, "directory", r.Paths["/etc"].WriteError, "read-only file system")
+				linuxtest.Equal(t, "file below", r.Paths["/etc/passwd"].WriteError, "read-only file system")
+				linuxtest.Equal(t, "proc", r.Paths["/proc/sys/kernel/hostname"].WriteError, "read-only file system")
+				linuxtest.Equal(t, "outside", r.Paths["/"].WriteError, "")
 			}},
 		{name: "read-only file", edits: []linuxtest.Edit{writable, linuxtest.Inside("/etc", "/etc/passwd"), paths(nil, []string{"/etc/passwd"})},
 			check: func(t *testing.T, r *report.Report) {
-				equal(t, "file", r.Paths["/etc/passwd"].WriteError, "read-only file system")
-				equal(t, "directory", r.Paths["/etc"].WriteError, "")
+				linuxtest.Equal(t, "file", r.Paths["/etc/passwd"].WriteError, "read-only file system")
+				linuxtest.Equal(t, "directory", r.Paths["/etc"].WriteError, "")
 			}},
 		{name: "none", edits: []linuxtest.Edit{linuxtest.Inside("/proc/keys", "/proc/sys/kernel/hostname"), paths(nil, nil)},
-			check:       func(t *testing.T, r *report.Report) { equal(t, "keys", r.Paths["/proc/keys"].Type, "file") },
+			check:       func(t *testing.T, r *report.Report) { linuxtest.Equal(t, "keys", r.Paths["/proc/keys"].Type, "file") },
 			differences: []difference{{"Paths :proc:keys Content", "ages of keys"}}},
 	})
 }

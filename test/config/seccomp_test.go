@@ -107,7 +107,7 @@ func printed(r *linuxtest.Result, want string) bool {
 // The container is the same as runc's, but for the filter that both have.
 func TestSeccompContainer(t *testing.T) {
 	everything := specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{Names: []string{"reboot"}, Action: specs.ActKillProcess}}}
-	filtered := func(t *testing.T, r *report.Report) { equal(t, "mode", r.Seccomp, "2") }
+	filtered := func(t *testing.T, r *report.Report) { linuxtest.Equal(t, "mode", r.Seccomp, "2") }
 	var rows []row
 	for name, s := range map[string]specs.LinuxSeccomp{"Docker's": dockers(t), "one rule": everything} {
 		for mode, edits := range map[string][]linuxtest.Edit{
@@ -120,13 +120,13 @@ func TestSeccompContainer(t *testing.T) {
 		}
 	}
 	rows = append(rows, row{name: "empty object", edits: []linuxtest.Edit{seccomp(specs.LinuxSeccomp{})},
-		check: func(t *testing.T, r *report.Report) { equal(t, "mode", r.Seccomp, "0") }})
+		check: func(t *testing.T, r *report.Report) { linuxtest.Equal(t, "mode", r.Seccomp, "0") }})
 	rows = append(rows, row{name: "user, new privileges, no process.capabilities", onlyTongs: "1.1 takes no capabilities for none",
 		edits: []linuxtest.Edit{noNewPrivileges(false), user(1000), seccomp(everything), func(s *specs.Spec) { s.Process.Capabilities = nil }},
 		check: func(t *testing.T, r *report.Report) {
 			filtered(t, r)
 			for _, set := range []string{"CapInh", "CapPrm", "CapEff", "CapAmb"} {
-				equal(t, set, r.Capabilities[set], "0000000000000000")
+				linuxtest.Equal(t, set, r.Capabilities[set], "0000000000000000")
 			}
 		}})
 	each(t, linuxtest.One(t), rows)

@@ -50,11 +50,11 @@ func TestUserNamespace(t *testing.T) {
 			{name: "root", edits: edit(mapped), onlyTongs: "1.1 cannot reach the root file system of a directory of mode 0700",
 				check: func(t *testing.T, r *report.Report) {
 					foreign(t, r, "ipc", "mnt", "net", "pid", "user", "uts")
-					equalList(t, "uids", r.UIDs, "0", "0", "0", "0")
-					equalList(t, "gids", r.GIDs, "0", "0", "0", "0")
-					equal(t, "pid", r.PID, 1)
-					equal(t, "session", r.Session, 1)
-					equal(t, "capabilities", r.Capabilities["CapEff"], "0000000020000420")
+					linuxtest.EqualList(t, "uids", r.UIDs, "0", "0", "0", "0")
+					linuxtest.EqualList(t, "gids", r.GIDs, "0", "0", "0", "0")
+					linuxtest.Equal(t, "pid", r.PID, 1)
+					linuxtest.Equal(t, "session", r.Session, 1)
+					linuxtest.Equal(t, "capabilities", r.Capabilities["CapEff"], "0000000020000420")
 				}},
 			{name: "user", edits: []linuxtest.Edit{mapped, linuxtest.Inside("/dev/null", "/dev/zero", "/dev/pts", "/tmp"), func(s *specs.Spec) {
 				s.Process.User = specs.User{UID: 1000, GID: 1001, AdditionalGids: []uint32{5, 65535}}
@@ -62,12 +62,12 @@ func TestUserNamespace(t *testing.T) {
 				s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_STACK", Soft: 1048576, Hard: 2097152}, {Type: "RLIMIT_CORE", Soft: 0, Hard: 0}}
 				s.Linux.Sysctl = map[string]string{"net.ipv4.ip_forward": "1", "kernel.msgmax": "9000"}
 			}}, onlyTongs: "as above", check: func(t *testing.T, r *report.Report) {
-				equalList(t, "uids", r.UIDs, "1000", "1000", "1000", "1000")
-				equalList(t, "groups", r.Groups, "5", "65535")
-				equal(t, "capabilities", r.Capabilities["CapEff"], "0000000000000000")
-				equal(t, "limit", r.Limits["Max stack size"], "1048576 2097152")
-				equal(t, "null", r.Paths["/dev/null"].Device+r.Paths["/dev/null"].WriteError, "1:3")
-				equal(t, "zero", r.Paths["/dev/zero"].Device+r.Paths["/dev/zero"].ReadError, "1:5")
+				linuxtest.EqualList(t, "uids", r.UIDs, "1000", "1000", "1000", "1000")
+				linuxtest.EqualList(t, "groups", r.Groups, "5", "65535")
+				linuxtest.Equal(t, "capabilities", r.Capabilities["CapEff"], "0000000000000000")
+				linuxtest.Equal(t, "limit", r.Limits["Max stack size"], "1048576 2097152")
+				linuxtest.Equal(t, "null", r.Paths["/dev/null"].Device+r.Paths["/dev/null"].WriteError, "1:3")
+				linuxtest.Equal(t, "zero", r.Paths["/dev/zero"].Device+r.Paths["/dev/zero"].ReadError, "1:5")
 			}},
 			{name: "host's network", edits: []linuxtest.Edit{mapped, hostSys, linuxtest.WithoutNamespace(specs.NetworkNamespace)}, onlyTongs: "as above",
 				check: func(t *testing.T, r *report.Report) {
@@ -87,13 +87,13 @@ func TestUserNamespace(t *testing.T) {
 				s.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"monotonic": {Secs: 1000, Nanosecs: 5}, "boottime": {Secs: -1}}
 			}}, onlyTongs: "1.1 has no time namespaces", check: func(t *testing.T, r *report.Report) {
 				foreign(t, r, "ipc", "mnt", "net", "pid", "user", "uts", "time")
-				equal(t, "offsets", strings.Join(strings.Fields(r.Paths["/proc/self/timens_offsets"].Content), " "), "monotonic 1000 5 boottime -1 0")
+				linuxtest.Equal(t, "offsets", strings.Join(strings.Fields(r.Paths["/proc/self/timens_offsets"].Content), " "), "monotonic 1000 5 boottime -1 0")
 			}},
 			{name: "time, no user namespace", edits: []linuxtest.Edit{linuxtest.Namespace(specs.TimeNamespace, ""), linuxtest.Inside("/proc/self/timens_offsets"), func(s *specs.Spec) {
 				s.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {Secs: 86400}}
 			}}, onlyTongs: "1.1 has no time namespaces", check: func(t *testing.T, r *report.Report) {
 				foreign(t, r, "ipc", "mnt", "net", "pid", "uts", "time")
-				equal(t, "offsets", strings.Join(strings.Fields(r.Paths["/proc/self/timens_offsets"].Content), " "), "monotonic 0 0 boottime 86400 0")
+				linuxtest.Equal(t, "offsets", strings.Join(strings.Fields(r.Paths["/proc/self/timens_offsets"].Content), " "), "monotonic 0 0 boottime 86400 0")
 			}},
 			{name: "many mappings", edits: []linuxtest.Edit{mapped, func(s *specs.Spec) {
 				var list []specs.LinuxIDMapping // as many as the kernel takes
@@ -103,7 +103,7 @@ func TestUserNamespace(t *testing.T) {
 				s.Linux.UIDMappings = list
 				s.Process.User.UID = 598
 			}}, onlyTongs: "1.1 takes fewer", check: func(t *testing.T, r *report.Report) {
-				equalList(t, "uids", r.UIDs, "598", "598", "598", "598")
+				linuxtest.EqualList(t, "uids", r.UIDs, "598", "598", "598", "598")
 			}},
 		})
 	})
@@ -118,7 +118,7 @@ func TestUserNamespaceOwners(t *testing.T) {
 			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs"}, specs.Mount{Destination: "/tmp/new", Type: "tmpfs", Source: "tmpfs"})
 		})
 	for path, want := range map[string]string{"/dev": "0:0", "/dev/null": "65534:65534", "/dev/pts/ptmx": "0:0", "/etc/passwd": "65534:65534", "/tmp/new": "0:0"} {
-		equal(t, path, r.Paths[path].Owner, want)
+		linuxtest.Equal(t, path, r.Paths[path].Owner, want)
 	}
 }
 
@@ -148,7 +148,7 @@ func TestPod(t *testing.T) {
 			}
 			r := h.RunInside("second", edits...)
 			for file, ns := range want {
-				equal(t, "namespace "+file, r.Namespaces[file], ns)
+				linuxtest.Equal(t, "namespace "+file, r.Namespaces[file], ns)
 			}
 			if r.PID == 1 || r.UIDs[0] != "0" {
 				t.Errorf("pid %d, uid %s", r.PID, r.UIDs[0])
@@ -206,20 +206,20 @@ func TestMappedOwners(t *testing.T) {
 	} {
 		h.Sub(t, c.name, func(t *testing.T, h *linuxtest.Host) {
 			r := h.RunInside("a", append(c.edits, look)...)
-			equal(t, "root's file", r.Paths["/tmp/root"].Owner, c.root)
-			equal(t, "user's file", r.Paths["/tmp/user"].Owner, c.user)
-			equal(t, "unmapped file", r.Paths["/tmp/other"].Owner, c.other)
+			linuxtest.Equal(t, "root's file", r.Paths["/tmp/root"].Owner, c.root)
+			linuxtest.Equal(t, "user's file", r.Paths["/tmp/user"].Owner, c.user)
+			linuxtest.Equal(t, "unmapped file", r.Paths["/tmp/other"].Owner, c.other)
 			if c.made == "" {
 				return
 			}
 			run := h.Must("run", "--bundle", h.Bundle(append(c.edits, make)...), h.ID("b"))
-			equal(t, "new file", strings.TrimSpace(run.Stdout), c.made)
+			linuxtest.Equal(t, "new file", strings.TrimSpace(run.Stdout), c.made)
 			info, err := os.Stat(dir + "/made")
 			if err != nil {
 				t.Fatal(err)
 			}
 			st := info.Sys().(*syscall.Stat_t)
-			equal(t, "new file outside", fmt.Sprint(st.Uid, ":", st.Gid), c.host)
+			linuxtest.Equal(t, "new file outside", fmt.Sprint(st.Uid, ":", st.Gid), c.host)
 			os.Remove(dir + "/made")
 		})
 	}
@@ -247,7 +247,7 @@ func TestMappedOwnersBadInput(t *testing.T) {
 	} {
 		h.Sub(t, c.name, func(t *testing.T, h *linuxtest.Host) {
 			r := h.Run("run", "--bundle", h.Bundle(c.edits...), h.ID("a"))
-			equal(t, "status", r.Status, 1)
+			linuxtest.Equal(t, "status", r.Status, 1)
 			for _, w := range c.want {
 				if !strings.Contains(r.Stderr, w) {
 					t.Errorf("stderr %q, want %q", r.Stderr, w)

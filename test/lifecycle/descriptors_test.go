@@ -75,7 +75,7 @@ func checkDescriptors(t *testing.T, h *linuxtest.Host, way string, files []*os.F
 		data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", st.PID))
 		return strings.HasPrefix(string(data), "/bin/sleep\x00")
 	}
-	if !linuxtest.Until(isSleep) { // run says "running" when the process is still being set up
+	if !linuxtest.Until(isSleep) { // from "running" to the program there are a few calls
 		t.Fatal("the program does not begin")
 	}
 	got := descriptors(t, st.PID)

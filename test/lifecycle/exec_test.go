@@ -128,6 +128,11 @@ func TestExecFlags(t *testing.T) {
 			p.Capabilities = &specs.LinuxCapabilities{Bounding: []string{"CAP_KILL"}, Inheritable: []string{"CAP_KILL"}, Permitted: []string{"CAP_KILL"}, Ambient: []string{"CAP_KILL"}}
 			p.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_CORE", Soft: 1, Hard: 2}}
 		}), "ID"}},
+		{"process that may gain privileges", []string{"-p", process(func(p *specs.Process) { p.NoNewPrivileges = false }), "ID"}},
+		{"nothing but the program", []string{"-p", process(func(p *specs.Process) {
+			*p = specs.Process{Args: p.Args, Cwd: "/", Env: []string{"PATH=/bin"}}
+		}), "ID"}},
+		{"unknown capability", []string{"--cap", "CAP_FROM_THE_FUTURE", "ID", "/bin/inside"}},
 		{"process without capabilities", []string{"-p", process(func(p *specs.Process) { p.Capabilities, p.Rlimits = nil, nil }), "ID"}},
 	} {
 		h.Sub(t, c.name, func(t *testing.T, h *linuxtest.Host) {
@@ -139,7 +144,11 @@ func TestExecFlags(t *testing.T) {
 				for _, a := range c.args {
 					args = append(args, strings.Replace(a, "ID", id, 1))
 				}
-				reports[i] = h.Look(who.Must(args...).Stdout)
+				r := who.Must(args...)
+				reports[i] = h.Look(r.Stdout)
+				if warned := strings.Contains(r.Stderr, "CAP_FROM_THE_FUTURE"); warned != (c.name == "unknown capability") {
+					t.Errorf("%s: warned of a capability: %v: %s", id, warned, r.Stderr)
+				}
 				who.Must("delete", "--force", id)
 			}
 			got, want := reports[0], reports[1]

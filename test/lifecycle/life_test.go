@@ -318,3 +318,42 @@ func alive(pids []string) []string {
 		return err != nil || strings.Contains(string(data), ") Z ")
 	})
 }
+
+// Without a PID namespace, what the program leaves behind comes to `run`, which
+// waits for it, or with --no-subreaper to who adopts orphans anyway.
+func TestNoSubreaper(t *testing.T) {
+	h := linuxtest.One(t)
+	for _, o := range []*linuxtest.Host{h, h.With("runc")} {
+		for _, flags := range [][]string{nil, {"--no-subreaper"}} {
+			script := "( (sleep 0.3; grep PPid /proc/self/status) & ); read x; exit 5"
+			stdin, in, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			run := o.Start(linuxtest.Command{Stdin: stdin, Args: slices.Concat([]string{"run"}, flags,
+				[]string{"--bundle", h.Bundle(linuxtest.Shell(script), linuxtest.WithoutNamespace(specs.PIDNamespace)), o.ID("a")})})
+			stdin.Close()
+			if !linuxtest.Until(func() bool { return strings.Contains(run.Output(), "PPid:") }) {
+				t.Errorf("%q: the orphan says %q", flags, run.Output())
+			}
+			in.Close()
+			r := run.Wait()
+			adopted := strings.TrimSpace(strings.TrimPrefix(r.Stdout, "PPid:")) == strconv.Itoa(run.PID)
+			if r.Status != 5 || adopted != (flags == nil) {
+				t.Errorf("%s %q: status %d, run is %d, the orphan's parent: %s", o.Argv()[0], flags, r.Status, run.PID, r.Stdout)
+			}
+		}
+	}
+}
+
+// --debug adds records of the command and its end, and changes nothing else.
+func TestDebug(t *testing.T) {
+	h := linuxtest.One(t)
+	log := filepath.Join(h.Dir, "log")
+	r := h.Must("--debug", "--log", log, "--log-format", "json", "run", "--bundle", h.Bundle(linuxtest.Shell("echo out")), h.ID("a"))
+	data, err := os.ReadFile(log)
+	if err != nil || r.Stdout != "out\n" || r.Stderr != "" || !strings.Contains(string(data), h.ID("a")) ||
+		strings.Count(string(data), `"level":"debug"`) != 2 || strings.Count(string(data), "\n") != 2 {
+		t.Errorf("stdout %q, stderr %q, log %q, %v", r.Stdout, r.Stderr, data, err)
+	}
+}

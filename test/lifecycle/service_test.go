@@ -233,3 +233,29 @@ func TestListenFDs(t *testing.T) {
 		}
 	}
 }
+
+// The sockets that a service manager passes are the container's, not a process's of
+// exec: it has another number than 1, and runc ignores them as well.
+func TestExecListenFDs(t *testing.T) {
+	h := linuxtest.One(t)
+	file, err := os.Open("/etc/hostname")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for _, who := range []*linuxtest.Host{h, h.With("runc")} {
+		id := who.ID("listen")
+		who.Must("run", "--detach", "--bundle", h.Bundle(forever), id)
+		script := filepath.Join(h.Dir, "listen")
+		if err := os.WriteFile(script, []byte("#!/bin/sh\nexport LISTEN_FDS=1 LISTEN_PID=$$\nexec "+who.Argv()[0]+" \"$@\"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		r := h.Exec(linuxtest.Command{Program: script, Files: []*os.File{file}, Args: []string{"--root", who.Root(), "exec", id, "/bin/inside"}})
+		if r.Status != 0 {
+			t.Errorf("%+v", r)
+		} else if seen := h.Look(r.Stdout); len(seen.Descriptors) != 3 || strings.Contains(strings.Join(seen.Env, " "), "LISTEN_") {
+			t.Errorf("descriptors %v, environment %q", seen.Descriptors, seen.Env)
+		}
+		who.Must("delete", "--force", id)
+	}
+}

@@ -19,7 +19,7 @@ func TestMain(m *testing.M) { linuxtest.Main(m) }
 const (
 	containers = 200
 	workers    = 16
-	rounds     = 1
+	rounds     = 3
 )
 
 // inParallel does something for each container, by as many at a time as there

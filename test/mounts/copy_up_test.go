@@ -56,26 +56,26 @@ func TestCopyUp(t *testing.T) {
 	rows := []linuxtest.Row{
 		copied("tree", simple, func(t *testing.T, r *report.Report) {
 			at := func(p string) report.Path { return r.Paths["/data/"+p] }
-			equal(t, "content", at("file").Content, "content")
-			equal(t, "file", at("file").Mode+" "+at("file").Owner, "0644 7:8")
-			equal(t, "program", at("sub/program").Mode+" "+at("sub/program").Owner, "6755 0:0")
-			equal(t, "directory", at("sub").Mode+" "+at("sub").Owner, "2755 11:12")
-			equal(t, "link", at("link").Link+" "+at("link").Owner, "file 9:10")
-			equal(t, "absolute link", at("absolute").Link, "/etc/shadow")
-			equal(t, "dangling link", at("dangling").Link, "nowhere")
-			equal(t, "length", len(at("sub/deep/large").Content), 4096)
-			equal(t, "mode of the tmpfs", r.Paths["/data"].Mode, "1777")
-			equal(t, "writing", r.Paths["/data"].WriteError, "")
+			linuxtest.Equal(t, "content", at("file").Content, "content")
+			linuxtest.Equal(t, "file", at("file").Mode+" "+at("file").Owner, "0644 7:8")
+			linuxtest.Equal(t, "program", at("sub/program").Mode+" "+at("sub/program").Owner, "6755 0:0")
+			linuxtest.Equal(t, "directory", at("sub").Mode+" "+at("sub").Owner, "2755 11:12")
+			linuxtest.Equal(t, "link", at("link").Link+" "+at("link").Owner, "file 9:10")
+			linuxtest.Equal(t, "absolute link", at("absolute").Link, "/etc/shadow")
+			linuxtest.Equal(t, "dangling link", at("dangling").Link, "nowhere")
+			linuxtest.Equal(t, "length", len(at("sub/deep/large").Content), 4096)
+			linuxtest.Equal(t, "mode of the tmpfs", r.Paths["/data"].Mode, "1777")
+			linuxtest.Equal(t, "writing", r.Paths["/data"].WriteError, "")
 		}, "size=2m"),
 		copied("mode", simple, func(t *testing.T, r *report.Report) {
-			equal(t, "mode of the tmpfs", r.Paths["/data"].Mode, "0711")
+			linuxtest.Equal(t, "mode of the tmpfs", r.Paths["/data"].Mode, "0711")
 		}, "mode=711"),
 		copied("read-only", simple, func(t *testing.T, r *report.Report) {
-			equal(t, "writing", r.Paths["/data"].WriteError, "read-only file system")
-			equal(t, "content", r.Paths["/data/file"].Content, "content")
+			linuxtest.Equal(t, "writing", r.Paths["/data"].WriteError, "read-only file system")
+			linuxtest.Equal(t, "content", r.Paths["/data/file"].Content, "content")
 		}, "ro", "nosuid", "nodev"),
 		copied("nothing there", nil, func(t *testing.T, r *report.Report) {
-			equal(t, "names", len(r.Paths["/data"].Names), 0)
+			linuxtest.Equal(t, "names", len(r.Paths["/data"].Names), 0)
 		}),
 		copied("empty", func(t *testing.T, rootfs string) { must(t, os.Mkdir(rootfs+"/data", 0o700)) }, nil),
 	}
@@ -186,7 +186,7 @@ func TestCopyUpExact(t *testing.T) {
 			t.Errorf("%s:\ngot  %s\nwant %s", name, got[name], want[name])
 		}
 	}
-	equal(t, "number of files", len(got), len(want))
+	linuxtest.Equal(t, "number of files", len(got), len(want))
 	for _, name := range []string{"/holes", "/sub/b"} {
 		a, err := exec.Command("cmp", data+name, inside+name).CombinedOutput()
 		if err != nil {
@@ -195,7 +195,7 @@ func TestCopyUpExact(t *testing.T) {
 	}
 	var top, holes unix.Stat_t
 	must(t, unix.Lstat(inside, &top), unix.Lstat(inside+"/holes", &holes))
-	equal(t, "owner of the tmpfs", fmt.Sprint(top.Uid, " ", top.Gid), "21 22")
+	linuxtest.Equal(t, "owner of the tmpfs", fmt.Sprint(top.Uid, " ", top.Gid), "21 22")
 	if holes.Blocks*512 > 1<<20 {
 		t.Errorf("the holes are filled: %d bytes", holes.Blocks*512)
 	}
@@ -247,7 +247,7 @@ func TestCopyUpMany(t *testing.T) {
 	for i := range 3000 {
 		must(t, os.WriteFile(fmt.Sprintf("%s/a-file-with-some-name-%d", dir, i), nil, 0o644))
 	}
-	equal(t, "output", h.Must("run", "--bundle", bundle, h.ID("a")).Stdout, "3152\nbottom")
+	linuxtest.Equal(t, "output", h.Must("run", "--bundle", bundle, h.ID("a")).Stdout, "3152\nbottom")
 }
 
 // While another process exchanges files, directories and links that lead out of

@@ -40,7 +40,7 @@ func withoutDev(s *specs.Spec) {
 func node(p, want string) func(*testing.T, *report.Report) {
 	return at(p, func(t *testing.T, p report.Path) {
 		t.Helper()
-		equal(t, "node", p.Type+" "+p.Device+" "+p.Mode+" "+p.Owner, want)
+		linuxtest.Equal(t, "node", p.Type+" "+p.Device+" "+p.Mode+" "+p.Owner, want)
 	})
 }
 
@@ -60,14 +60,14 @@ func TestDevices(t *testing.T) {
 		{Name: "outside of /dev", Edits: []linuxtest.Edit{device("/mine", "c", 1, 3, 0o666, 5, 6)}, Check: node("/mine", "c 1:3 0666 5:6")},
 		{Name: "missing directories", Edits: []linuxtest.Edit{device("/a/b/mine", "c", 1, 3, 0o606, 0, 0)}, Check: node("/a/b/mine", "c 1:3 0606 0:0")},
 		{Name: "in place of a default", Edits: []linuxtest.Edit{device("/dev/zero", "c", 1, 5, 0o604, 3, 0)}, Check: node("/dev/zero", "c 1:5 0604 3:0")},
-		{Name: "ptmx is a link", Edits: []linuxtest.Edit{device("/dev/ptmx", "c", 5, 2, 0o666, 0, 0)}, Check: at("/dev/ptmx", func(t *testing.T, p report.Path) { equal(t, "link", p.Link, "pts/ptmx") })},
+		{Name: "ptmx is a link", Edits: []linuxtest.Edit{device("/dev/ptmx", "c", 5, 2, 0o666, 0, 0)}, Check: at("/dev/ptmx", func(t *testing.T, p report.Path) { linuxtest.Equal(t, "link", p.Link, "pts/ptmx") })},
 		{Name: "/dev of the image", Edits: []linuxtest.Edit{withoutDev}, Check: node("/dev/null", "c 1:3 0666 0:0")},
 		{Name: "a node of the image", Edits: []linuxtest.Edit{withoutDev}, Prepare: own, Check: node("/dev/null", "c 1:3 0646 3:4")},
 		{Name: "links of the image", Edits: []linuxtest.Edit{withoutDev}, Prepare: func(t *testing.T, rootfs string) {
 			must(t, os.Symlink("/other", rootfs+"/dev/fd"), os.WriteFile(rootfs+"/dev/ptmx", nil, 0o600))
 		}, Check: func(t *testing.T, r *report.Report) {
-			equal(t, "fd", r.Paths["/dev/fd"].Link, "/other")
-			equal(t, "ptmx", r.Paths["/dev/ptmx"].Link, "pts/ptmx")
+			linuxtest.Equal(t, "fd", r.Paths["/dev/fd"].Link, "/other")
+			linuxtest.Equal(t, "ptmx", r.Paths["/dev/ptmx"].Link, "pts/ptmx")
 		}},
 		{Name: "no mode", Edits: []linuxtest.Edit{device("/dev/mine", "c", 1, 5, 0)}, Check: node("/dev/mine", "c 1:5 0666 0:0"),
 			Differences: []linuxtest.Difference{{Key: "Paths :dev:mine *", Reason: "without a mode a device has 0666, as since runc 1.2; before, 0"}}},
@@ -77,7 +77,9 @@ func TestDevices(t *testing.T) {
 					s.Mounts[i].Options = append(s.Mounts[i].Options, "ro")
 				}
 			}
-		}}, Check: at("/dev", func(t *testing.T, p report.Path) { equal(t, "writing", p.WriteError, "read-only file system") }),
+		}}, Check: at("/dev", func(t *testing.T, p report.Path) {
+			linuxtest.Equal(t, "writing", p.WriteError, "read-only file system")
+		}),
 			Differences: []linuxtest.Difference{{Key: "Mount :dev data", Reason: "ro makes the mount read-only, and not the file system"}}},
 	}
 	for i := range rows {
@@ -95,9 +97,9 @@ func TestBoundDev(t *testing.T) {
 	h.Rows(t, []linuxtest.Row{{Name: "bound", Edits: []linuxtest.Edit{linuxtest.Inside("/dev", "/dev/null", "/dev/ptmx"), withoutDev, bind("/dev", dev), device("/dev/mine", "c", 1, 5, 0o666)},
 		Check: func(t *testing.T, r *report.Report) {
 			names = r.Paths["/dev"].Names
-			equal(t, "null", r.Paths["/dev/null"].Owner, "3:4")
+			linuxtest.Equal(t, "null", r.Paths["/dev/null"].Owner, "3:4")
 		}}})
-	equal(t, "names", strings.Join(names, " "), "null ptmx")
+	linuxtest.Equal(t, "names", strings.Join(names, " "), "null ptmx")
 }
 
 // What the image has where a device belongs must be that device.
@@ -170,7 +172,7 @@ func TestMasksAndReadOnly(t *testing.T) {
 		if p := r.Paths["/dir"]; len(p.Names) != 0 || p.WriteError == "" {
 			t.Errorf("the directory is not masked: %+v", p)
 		}
-		equal(t, "file", r.Paths["/file"].Device, "1:3")
+		linuxtest.Equal(t, "file", r.Paths["/file"].Device, "1:3")
 	}
 	rows := []linuxtest.Row{
 		{Name: "file and directory", Edits: []linuxtest.Edit{paths("/file /dir /missing /missing/x", "")}, Check: hidden},
@@ -183,14 +185,14 @@ func TestMasksAndReadOnly(t *testing.T) {
 			Differences: []linuxtest.Difference{{Key: "Mount :dir:secret *", Reason: "tongs looks paths up before it masks any"}}},
 		{Name: "read-only and masked", Edits: []linuxtest.Edit{paths("/dir /file", "/dir /file /etc")}, Check: func(t *testing.T, r *report.Report) {
 			hidden(t, r)
-			equal(t, "writing below read-only", r.Paths["/etc/passwd"].WriteError, "read-only file system")
-			equal(t, "writing to /", r.Paths["/"].WriteError, "")
+			linuxtest.Equal(t, "writing below read-only", r.Paths["/etc/passwd"].WriteError, "read-only file system")
+			linuxtest.Equal(t, "writing to /", r.Paths["/"].WriteError, "")
 		}},
 		{Name: "read-only through a link", Edits: []linuxtest.Edit{paths("", "/link-to-dir /dangling")}, Check: func(t *testing.T, r *report.Report) {
-			equal(t, "writing", r.Paths["/dir"].WriteError, "read-only file system")
+			linuxtest.Equal(t, "writing", r.Paths["/dir"].WriteError, "read-only file system")
 		}},
 		{Name: "read-only below read-only", Edits: []linuxtest.Edit{paths("", "/dir /dir/sub")}, Check: func(t *testing.T, r *report.Report) {
-			equal(t, "writing", r.Paths["/dir/sub"].WriteError, "read-only file system")
+			linuxtest.Equal(t, "writing", r.Paths["/dir/sub"].WriteError, "read-only file system")
 		}, Differences: []linuxtest.Difference{{Key: "Mount :dir:sub *", Reason: "the copy of /dir is read-only with all below"}}},
 	}
 	for i := range rows {

@@ -18,7 +18,7 @@ func TestLinkOptions(t *testing.T) {
 	}
 	link := func(p, target string) func(*testing.T, *report.Report) {
 		return at(p, func(t *testing.T, got report.Path) {
-			equal(t, p, got.Type+" "+got.Link, "link "+target)
+			linuxtest.Equal(t, p, got.Type+" "+got.Link, "link "+target)
 		})
 	}
 	rows := []linuxtest.Row{
@@ -33,7 +33,7 @@ func TestLinkOptions(t *testing.T) {
 		{Name: "source that is no link", Edits: []linuxtest.Edit{bind("/new", dir+"/file", "src-nofollow")}, Check: content("/new", "of the host")},
 		{Name: "destination itself", Edits: []linuxtest.Edit{bind("/same", dir+"/file", "dest-nofollow")}, Check: func(t *testing.T, r *report.Report) {
 			content("/same", "of the host")(t, r)
-			equal(t, "type", r.Paths["/same"].Type, "file")
+			linuxtest.Equal(t, "type", r.Paths["/same"].Type, "file")
 			content("/file", "of the image")(t, r)
 		}},
 		{Name: "destination itself, dangling", Edits: []linuxtest.Edit{bind("/other", dir+"/file", "dest-nofollow")}, Check: content("/other", "of the host")},

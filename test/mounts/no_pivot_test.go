@@ -81,7 +81,7 @@ func noOldProc(t *testing.T, h *linuxtest.Host, covered bool, edit linuxtest.Edi
 	h.Must("delete", "--force", id)
 	var fs unix.Statfs_t
 	must(t, unix.Statfs(extra, &fs))
-	equal(t, "the host's mount", fs.Type, int64(unix.PROC_SUPER_MAGIC))
+	linuxtest.Equal(t, "the host's mount", fs.Type, int64(unix.PROC_SUPER_MAGIC))
 }
 
 // The same table of mounts as with runc, with and without a pivot.
@@ -111,5 +111,5 @@ func TestNoMountNamespace(t *testing.T) {
 	}
 	after, err := os.ReadFile("/proc/thread-self/mountinfo")
 	must(t, err)
-	equal(t, "mounts of the host", strings.Count(string(after), "\n"), strings.Count(string(before), "\n"))
+	linuxtest.Equal(t, "mounts of the host", strings.Count(string(after), "\n"), strings.Count(string(before), "\n"))
 }

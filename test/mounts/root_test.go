@@ -14,13 +14,6 @@ import (
 	"tongs/test/inside/report"
 )
 
-func equal[T comparable](t *testing.T, what string, got, want T) {
-	t.Helper()
-	if got != want {
-		t.Errorf("%s: got %v, want %v", what, got, want)
-	}
-}
-
 // first puts mounts before all others.
 func first(mounts ...specs.Mount) linuxtest.Edit {
 	return func(s *specs.Spec) { s.Mounts = append(slices.Clone(mounts), s.Mounts...) }
@@ -82,13 +75,13 @@ func onRoot(t *testing.T, h *linuxtest.Host, mounts []specs.Mount, way string) {
 		t.Fatal(err)
 	}
 	r := h.Look(h.Must(append(args, "--bundle", bundle, h.ID("a"))...).Stdout)
-	equal(t, "mark", r.Paths["/mark"].Content, "new")
-	equal(t, "cwd", r.Cwd, "/deep/dir/cwd")
-	equal(t, "null", r.Paths["/dev/null"].Device, "1:3")
-	equal(t, "extra device", r.Paths["/dev/extra"].Device, "1:5")
+	linuxtest.Equal(t, "mark", r.Paths["/mark"].Content, "new")
+	linuxtest.Equal(t, "cwd", r.Cwd, "/deep/dir/cwd")
+	linuxtest.Equal(t, "null", r.Paths["/dev/null"].Device, "1:3")
+	linuxtest.Equal(t, "extra device", r.Paths["/dev/extra"].Device, "1:5")
 	if way != "no mount namespace" {
-		equal(t, "writing to /", r.Paths["/"].WriteError, "read-only file system")
-		equal(t, "mask", r.Paths["/etc/group"].Device, "1:3")
+		linuxtest.Equal(t, "writing to /", r.Paths["/"].WriteError, "read-only file system")
+		linuxtest.Equal(t, "mask", r.Paths["/etc/group"].Device, "1:3")
 	}
 	for _, name := range []string{"mark", "deep"} {
 		if _, err := os.Lstat(bundle + "/rootfs/" + name); err == nil {
@@ -118,13 +111,13 @@ func TestHostOnRoot(t *testing.T) {
 				s.Process.Cwd = h.Dir
 			})
 			r := h.Look(h.Must("run", "--bundle", h.Bundle(edits...), h.ID("a")).Stdout)
-			equal(t, "mark", r.Paths[mark].Content, "of the host")
-			equal(t, "cwd", r.Cwd, h.Dir)
-			equal(t, "null", r.Paths["/dev/null"].Device, "1:3")
-			equal(t, "keys are masked", r.Paths["/proc/keys"].Device, "1:3")
-			equal(t, "writing to /etc", r.Paths["/etc"].WriteError, "read-only file system")
+			linuxtest.Equal(t, "mark", r.Paths[mark].Content, "of the host")
+			linuxtest.Equal(t, "cwd", r.Cwd, h.Dir)
+			linuxtest.Equal(t, "null", r.Paths["/dev/null"].Device, "1:3")
+			linuxtest.Equal(t, "keys are masked", r.Paths["/proc/keys"].Device, "1:3")
+			linuxtest.Equal(t, "writing to /etc", r.Paths["/etc"].WriteError, "read-only file system")
 			if name != "alone" {
-				equal(t, "pid", r.PID, 1)
+				linuxtest.Equal(t, "pid", r.PID, 1)
 			}
 			if after := nodes(t); after != before {
 				t.Errorf("the host's devices have changed:\n%s\nwere\n%s", after, before)
@@ -164,11 +157,11 @@ func TestReadOnlyMountOnRoot(t *testing.T) {
 			s.Process.Cwd = "/job/x"
 		}, first(mount("/", "tmpfs", "tmpfs", "ro", "mode=711"), mount("/bin", "bind", root+"/bin"))},
 		Check: func(t *testing.T, r *report.Report) {
-			equal(t, "writing", r.Paths["/"].WriteError, "read-only file system")
-			equal(t, "mode", r.Paths["/"].Mode, "0711")
-			equal(t, "cwd", r.Cwd, "/job/x")
+			linuxtest.Equal(t, "writing", r.Paths["/"].WriteError, "read-only file system")
+			linuxtest.Equal(t, "mode", r.Paths["/"].Mode, "0711")
+			linuxtest.Equal(t, "cwd", r.Cwd, "/job/x")
 			m, _ := r.At("/")
-			equal(t, "type", m.Type, "tmpfs")
+			linuxtest.Equal(t, "type", m.Type, "tmpfs")
 		}}})
 	if _, err := os.Stat(filepath.Join(root, "job")); err == nil {
 		t.Error("the working directory was made elsewhere")

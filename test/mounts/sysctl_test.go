@@ -36,7 +36,7 @@ func TestSysctlOfInterface(t *testing.T) {
 		return func(s *specs.Spec) { s.Linux.Sysctl = map[string]string{name: value} }
 	}
 	value := func(name, want string) func(*testing.T, *report.Report) {
-		return at(file+name, func(t *testing.T, p report.Path) { equal(t, name, strings.TrimSpace(p.Content), want) })
+		return at(file+name, func(t *testing.T, p report.Path) { linuxtest.Equal(t, name, strings.TrimSpace(p.Content), want) })
 	}
 	h.Rows(t, []linuxtest.Row{
 		{Name: "dots", Edits: []linuxtest.Edit{join, linuxtest.Inside(file + "forwarding"), set("net.ipv4.conf.eno2/100.forwarding", "1")}, Check: value("forwarding", "1"), OnlyTongs: "1.1 makes a directory of each part of the name"},

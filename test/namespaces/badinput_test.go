@@ -89,7 +89,7 @@ func TestBadInput(t *testing.T) {
 		h.Sub(t, c.name, func(t *testing.T, h *linuxtest.Host) {
 			id := h.ID("a")
 			r := h.Run("run", "--bundle", h.Bundle(c.edit), id)
-			equal(t, "status", r.Status, 1)
+			linuxtest.Equal(t, "status", r.Status, 1)
 			last := strconv.Itoa(len(linuxtest.Spec(c.edit).Linux.Namespaces) - 1)
 			for _, w := range c.want {
 				w = strings.ReplaceAll(w, "[last]", "["+last+"]")
@@ -116,5 +116,5 @@ func TestNamespaceByLink(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "network", h.RunInside("a", linuxtest.Namespace(specs.NetworkNamespace, link)).Namespaces["net"], want)
+	linuxtest.Equal(t, "network", h.RunInside("a", linuxtest.Namespace(specs.NetworkNamespace, link)).Namespaces["net"], want)
 }

@@ -110,7 +110,7 @@ func TestNetDevicesBadInput(t *testing.T) {
 			network(t, h)
 			before := state(t)
 			r := h.Run("run", "--bundle", h.Bundle(c.edits...), h.ID("a"))
-			equal(t, "status", r.Status, 1)
+			linuxtest.Equal(t, "status", r.Status, 1)
 			for _, w := range c.want {
 				if !strings.Contains(r.Stderr, w) {
 					t.Errorf("%q is not in %q", w, r.Stderr)
@@ -128,7 +128,7 @@ func state(t *testing.T) string {
 	t.Helper()
 	var kept []string
 	for line := range strings.Lines(ip(t, "-brief link", "-brief addr show dev d0 scope global", "-brief addr show dev d1 scope global")) {
-		kept = append(kept, words(line))
+		kept = append(kept, linuxtest.Words(line))
 	}
 	return strings.Join(kept, "\n")
 }

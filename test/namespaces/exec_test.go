@@ -45,11 +45,11 @@ func TestExec(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					equal(t, "namespace "+file, link, want)
+					linuxtest.Equal(t, "namespace "+file, link, want)
 				}
 				scan(t, linuxtest.Spec(edits...), r)
 				if spec := linuxtest.Spec(edits...); spec.Linux.TimeOffsets != nil {
-					equal(t, "offsets", words(r.Paths["/proc/self/timens_offsets"].Content), "monotonic 0 0 boottime 1048576 0")
+					linuxtest.Equal(t, "offsets", linuxtest.Words(r.Paths["/proc/self/timens_offsets"].Content), "monotonic 0 0 boottime 1048576 0")
 					if up := r.Paths["/proc/uptime"].Content; len(up) < 7 || up[:2] != "10" { // 1048576 and some thousand seconds
 						t.Errorf("the machine is up since %q seconds", up)
 					}

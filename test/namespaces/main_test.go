@@ -20,28 +20,6 @@ import (
 
 func TestMain(m *testing.M) { linuxtest.Main(m) }
 
-func equal[T comparable](t *testing.T, what string, got, want T) {
-	t.Helper()
-	if got != want {
-		t.Errorf("%s: got %v, want %v", what, got, want)
-	}
-}
-
-func words(s string) string { return strings.Join(strings.Fields(s), " ") }
-
-// own lists the namespaces that are not the test's.
-func own(t *testing.T, r *report.Report) string {
-	t.Helper()
-	var list []string
-	for name, link := range r.Namespaces {
-		if link != linuxtest.HostNamespace(t, name) {
-			list = append(list, name)
-		}
-	}
-	slices.Sort(list)
-	return strings.Join(list, " ")
-}
-
 // mapped asks for a new user namespace in which ids from 0 on are the host's
 // from 100000 on.
 func mapped(s *specs.Spec) {

@@ -55,12 +55,12 @@ func rows(t *testing.T, h *linuxtest.Host, list []mix) {
 				if h.V2 && !strings.Contains(m.own, "cgroup") {
 					want = append([]string{"cgroup"}, want...)
 				}
-				equal(t, "own namespaces", own(t, r), strings.Join(want, " "))
-				equal(t, "uid_map", words(r.Paths["/proc/self/uid_map"].Content), m.uids)
-				equal(t, "gid_map", words(r.Paths["/proc/self/gid_map"].Content), strings.ReplaceAll(m.uids, "100000", "200000"))
-				equal(t, "capabilities", r.Capabilities["CapEff"], "0000000020000420")
+				linuxtest.Equal(t, "own namespaces", linuxtest.OwnNamespaces(t, r), strings.Join(want, " "))
+				linuxtest.Equal(t, "uid_map", linuxtest.Words(r.Paths["/proc/self/uid_map"].Content), m.uids)
+				linuxtest.Equal(t, "gid_map", linuxtest.Words(r.Paths["/proc/self/gid_map"].Content), strings.ReplaceAll(m.uids, "100000", "200000"))
+				linuxtest.Equal(t, "capabilities", r.Capabilities["CapEff"], "0000000020000420")
 				for name, link := range m.same {
-					equal(t, "namespace "+name, r.Namespaces[name], link)
+					linuxtest.Equal(t, "namespace "+name, r.Namespaces[name], link)
 				}
 				scan(t, linuxtest.Spec(edits...), r)
 				if m.check != nil {
@@ -74,7 +74,7 @@ func rows(t *testing.T, h *linuxtest.Host, list []mix) {
 // shared are mixes in which the container has a namespace of the host's.
 func shared() []mix {
 	no := linuxtest.WithoutNamespace
-	loopback := func(t *testing.T, r *report.Report) { equal(t, "loopback", r.Loopback, "up") }
+	loopback := func(t *testing.T, r *report.Report) { linuxtest.Equal(t, "loopback", r.Loopback, "up") }
 	return []mix{
 		{name: "all own", own: "ipc mnt net pid uts", uids: identity, check: loopback},
 		{name: "host's network", edits: []linuxtest.Edit{no(specs.NetworkNamespace)}, own: "ipc mnt pid uts", uids: identity},
@@ -98,8 +98,8 @@ func users() []mix {
 	no := linuxtest.WithoutNamespace
 	return []mix{
 		{name: "user", edits: []linuxtest.Edit{mapped}, own: "ipc mnt net pid user uts", uids: shifted, check: func(t *testing.T, r *report.Report) {
-			equal(t, "pid", r.PID, 1)
-			equal(t, "loopback", r.Loopback, "up")
+			linuxtest.Equal(t, "pid", r.PID, 1)
+			linuxtest.Equal(t, "loopback", r.Loopback, "up")
 		}},
 		{name: "user, host's network", differences: sysMount(), edits: []linuxtest.Edit{mapped, no(specs.NetworkNamespace), shows("/sys")}, own: "ipc mnt pid user uts", uids: shifted},
 		{name: "user, host's processes", edits: []linuxtest.Edit{mapped, no(specs.PIDNamespace), bare, shows("/proc")}, own: "ipc mnt net user uts", uids: shifted},
@@ -170,7 +170,7 @@ func times(t *testing.T, h *linuxtest.Host) []mix {
 		s.Process.Args = append(s.Process.Args, "/proc/self/timens_offsets")
 	}
 	check := func(t *testing.T, r *report.Report) {
-		equal(t, "offsets", words(r.Paths["/proc/self/timens_offsets"].Content), "monotonic 1000 5 boottime -1 0")
+		linuxtest.Equal(t, "offsets", linuxtest.Words(r.Paths["/proc/self/timens_offsets"].Content), "monotonic 1000 5 boottime -1 0")
 	}
 	holder := hold(t, h, "time", offsets)
 	join := func(s *specs.Spec) {

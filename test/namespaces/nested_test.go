@@ -60,9 +60,9 @@ func TestNested(t *testing.T) {
 			inner := append([]linuxtest.Edit{linuxtest.Args("/bin/cat", "/proc/self/uid_map")}, c.inner...)
 			h.Nest(filepath.Join(dir, "rootfs"), linuxtest.Spec(inner...))
 			r := h.Run("run", "--bundle", dir, h.ID("a"))
-			equal(t, "status", r.Status, c.status)
+			linuxtest.Equal(t, "status", r.Status, c.status)
 			for _, w := range c.want {
-				if !strings.Contains(words(r.Stdout)+r.Stderr, w) {
+				if !strings.Contains(linuxtest.Words(r.Stdout)+r.Stderr, w) {
 					t.Errorf("%q is not in %q %q", w, r.Stdout, r.Stderr)
 				}
 			}

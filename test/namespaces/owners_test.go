@@ -63,13 +63,13 @@ func TestUnreachable(t *testing.T) {
 				t.Fatal(err)
 			}
 			r := h.Look(h.Must("run", "--bundle", bundle, h.ID("a")).Stdout)
-			equal(t, "owner", r.Paths["/tmp"].Owner, c.owner)
+			linuxtest.Equal(t, "owner", r.Paths["/tmp"].Owner, c.owner)
 			p := r.Paths["/tmp/file"]
 			if p.Error != "" {
 				p.ReadError = p.Error
 			}
-			equal(t, "file", p.Content+p.ReadError, c.read)
-			equal(t, "owner of the root's files", r.Paths["/etc"].Owner, "65534:65534")
+			linuxtest.Equal(t, "file", p.Content+p.ReadError, c.read)
+			linuxtest.Equal(t, "owner of the root's files", r.Paths["/etc"].Owner, "65534:65534")
 		})
 	}
 }
@@ -85,10 +85,10 @@ func TestMappedRoot(t *testing.T) {
 	})
 	r := h.Look(h.Must("run", "--bundle", bundle, h.ID("a")).Stdout)
 	for _, p := range []string{"/", "/etc", "/etc/passwd"} {
-		equal(t, "owner of "+p, r.Paths[p].Owner, "0:0")
+		linuxtest.Equal(t, "owner of "+p, r.Paths[p].Owner, "0:0")
 	}
-	equal(t, "writing", r.Paths["/"].WriteError+r.Paths["/etc/passwd"].WriteError, "")
-	equal(t, "/..", strings.Join(r.Paths["/.."].Names, " "), strings.Join(r.Paths["/"].Names, " "))
+	linuxtest.Equal(t, "writing", r.Paths["/"].WriteError+r.Paths["/etc/passwd"].WriteError, "")
+	linuxtest.Equal(t, "/..", strings.Join(r.Paths["/.."].Names, " "), strings.Join(r.Paths["/"].Names, " "))
 }
 
 // The streams belong to the container's user, who can open them by their names,
@@ -99,7 +99,7 @@ func TestStreams(t *testing.T) {
 	for name, edits := range map[string][]linuxtest.Edit{"mapped": {mapped}, "host's": nil} {
 		h.Sub(t, name, func(t *testing.T, h *linuxtest.Host) {
 			r := h.Must("run", "--bundle", h.Bundle(append(edits, user(7, 8), script)...), h.ID("a"))
-			equal(t, "streams", words(r.Stdout)+words(r.Stderr), "7 7 outerr")
+			linuxtest.Equal(t, "streams", linuxtest.Words(r.Stdout)+linuxtest.Words(r.Stderr), "7 7 outerr")
 
 			id := h.ID("b")
 			socket := h.Listen("console-" + name)
@@ -115,7 +115,7 @@ func TestStreams(t *testing.T) {
 			before := owner(t, "/dev/null")
 			h.Must("run", "--detach", "--bundle", h.Bundle(append(edits, user(7, 8), linuxtest.Args("/bin/true"))...), id)
 			h.Must("delete", "--force", id)
-			equal(t, "the host's /dev/null", owner(t, "/dev/null"), before)
+			linuxtest.Equal(t, "the host's /dev/null", owner(t, "/dev/null"), before)
 		})
 	}
 }

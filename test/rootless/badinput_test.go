@@ -93,7 +93,7 @@ func TestRefusals(t *testing.T) {
 	} {
 		h.Sub(t, c.name, func(t *testing.T, h *linuxtest.Host) {
 			r := h.Run("run", "--bundle", h.Bundle(linuxtest.Args("/bin/true"), c.edit), h.ID("a"))
-			equal(t, "status", r.Status, 1)
+			linuxtest.Equal(t, "status", r.Status, 1)
 			for _, w := range c.want {
 				// Each edit puts the namespace to the end; the example has one more on v2.
 				last := 5

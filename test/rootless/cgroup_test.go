@@ -30,12 +30,12 @@ func TestLimitsWithoutCgroup(t *testing.T) {
 		} {
 			h.Sub(t, name, func(t *testing.T, h *linuxtest.Host) {
 				r := h.Run("run", "--bundle", h.Bundle(c.edit), h.ID("a"))
-				equal(t, "status", r.Status, 1)
+				linuxtest.Equal(t, "status", r.Status, 1)
 				contains(t, r.Stderr, c.want...)
 			})
 		}
 		bundle := h.Bundle(linuxtest.Args("/bin/true"))
-		equal(t, "--rootless false", h.Exec(linuxtest.Command{Args: []string{"--rootless", "false", "run", "--bundle", bundle, h.ID("b")}}).Status, 1)
+		linuxtest.Equal(t, "--rootless false", h.Exec(linuxtest.Command{Args: []string{"--rootless", "false", "run", "--bundle", bundle, h.ID("b")}}).Status, 1)
 		for _, v := range []string{"true", "auto"} {
 			h.Must("--rootless", v, "run", "--bundle", bundle, h.ID("b"))
 		}
@@ -84,7 +84,7 @@ func TestDelegatedCgroup(t *testing.T) {
 		id := h.ID("a")
 		h.Must("run", "--detach", "--bundle", h.Bundle(linuxtest.Args("/bin/sleep", "1000")), id)
 		st, _ := h.State(id)
-		equal(t, "cgroup", h.CgroupDir(st.PID, ""), filepath.Join(dir, id))
+		linuxtest.Equal(t, "cgroup", h.CgroupDir(st.PID, ""), filepath.Join(dir, id))
 		h.Must("pause", id)
 		h.WaitFor(id, "paused")
 		h.Must("resume", id)
@@ -104,13 +104,13 @@ func TestDelegatedCgroup(t *testing.T) {
 		if strings.Contains(string(have), "memory") {
 			h.Must("run", "--detach", "--bundle", bundle, id)
 			text, err := os.ReadFile(filepath.Join(dir, id, "memory.max"))
-			equal(t, "limit", string(text), "67108864\n")
-			equal(t, "error", err, nil)
+			linuxtest.Equal(t, "limit", string(text), "67108864\n")
+			linuxtest.Equal(t, "error", err, nil)
 			h.Must("delete", "--force", id)
 			return
 		}
 		r := h.Run("run", "--bundle", bundle, id)
-		equal(t, "status", r.Status, 1)
+		linuxtest.Equal(t, "status", r.Status, 1)
 		contains(t, r.Stderr, "linux.resources.memory.limit", "memory", "Delegate=memory")
 	})
 	// CVE-2023-25809: what is the user's could be written to from the container.
@@ -139,10 +139,10 @@ func TestDelegatedCgroup(t *testing.T) {
 					}
 				}
 			})...)
-			equal(t, "nothing is seen", len(r.Paths["/sys/fs/cgroup"].Names) == 0, c.empty)
-			equal(t, "the host's cgroup is there", r.Paths[file].Error == "", !c.empty)
+			linuxtest.Equal(t, "nothing is seen", len(r.Paths["/sys/fs/cgroup"].Names) == 0, c.empty)
+			linuxtest.Equal(t, "the host's cgroup is there", r.Paths[file].Error == "", !c.empty)
 			if !c.empty {
-				equal(t, "writing", r.Paths[file].WriteError, "read-only file system")
+				linuxtest.Equal(t, "writing", r.Paths[file].WriteError, "read-only file system")
 			}
 		})
 	}

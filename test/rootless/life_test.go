@@ -30,15 +30,15 @@ func life(t *testing.T, h *linuxtest.Host, edits []linuxtest.Edit) {
 	id := h.ID("a")
 	h.Must("create", "--bundle", h.Bundle(append(edits, linuxtest.Args("/bin/sleep", "1000"))...), id)
 	st := h.WaitFor(id, "created")
-	equal(t, "processes", words(h.Must("ps", "--format", "json", id).Stdout), "["+strconv.Itoa(st.PID)+"]")
+	linuxtest.Equal(t, "processes", linuxtest.Words(h.Must("ps", "--format", "json", id).Stdout), "["+strconv.Itoa(st.PID)+"]")
 	h.Must("start", id)
 	h.WaitFor(id, "running")
 	contains(t, h.Must("list").Stdout, id, "running", "tongs-test")
 
 	contains(t, h.Must("exec", id, "/bin/cat", "/proc/self/uid_map").Stdout, "54321")
 	r := h.Look(h.Must("exec", id, "/bin/inside").Stdout)
-	equal(t, "own namespaces", own(t, r), namespaces(h, "ipc mnt pid user uts"))
-	equal(t, "exit status", h.Run("exec", id, "/bin/sh", "-c", "exit 9").Status, 9)
+	linuxtest.Equal(t, "own namespaces", linuxtest.OwnNamespaces(t, r), namespaces(h, "ipc mnt pid user uts"))
+	linuxtest.Equal(t, "exit status", h.Run("exec", id, "/bin/sh", "-c", "exit 9").Status, 9)
 	h.Must("exec", "--detach", id, "/bin/sleep", "1001")
 	var pids string
 	if !linuxtest.Until(func() bool {
@@ -47,14 +47,14 @@ func life(t *testing.T, h *linuxtest.Host, edits []linuxtest.Edit) {
 	}) {
 		t.Errorf("processes: %s, want two", pids)
 	}
-	for pid := range strings.SplitSeq(strings.Trim(words(pids), "[]"), ",") {
+	for pid := range strings.SplitSeq(strings.Trim(linuxtest.Words(pids), "[]"), ",") {
 		if n, _ := strconv.Atoi(pid); n != st.PID {
 			h.Adopt(n)
 		}
 	}
 
 	pause := h.Run("pause", id)
-	equal(t, "pause", pause.Status, 1)
+	linuxtest.Equal(t, "pause", pause.Status, 1)
 	contains(t, pause.Stderr, "no freezer cgroup")
 	h.Must("kill", id, "KILL")
 	h.WaitFor(id, "stopped")
@@ -110,18 +110,18 @@ func TestLimits(t *testing.T) {
 	h := linuxtest.One(t).AsUser()
 	score := func(n int) linuxtest.Edit { return func(s *specs.Spec) { s.Process.OOMScoreAdj = &n } }
 	r := h.Must("run", "--bundle", h.Bundle(score(500), linuxtest.Args("/bin/cat", "/proc/self/oom_score_adj")), h.ID("a"))
-	equal(t, "score", r.Stdout, "500\n")
+	linuxtest.Equal(t, "score", r.Stdout, "500\n")
 	r = h.Must("run", "--bundle", h.Bundle(score(-500), linuxtest.Args("/bin/cat", "/proc/self/oom_score_adj")), h.ID("a"))
-	equal(t, "score", r.Stdout, "0\n")
+	linuxtest.Equal(t, "score", r.Stdout, "0\n")
 	contains(t, r.Stderr, "process.oomScoreAdj")
 
 	id := h.ID("b")
 	h.Must("create", "--bundle", h.Bundle(score(500), linuxtest.Args("/bin/sleep", "1000")), id)
 	r = h.Run("exec", id, "/bin/true")
-	equal(t, "exec before start", r.Status, 255)
+	linuxtest.Equal(t, "exec before start", r.Status, 255)
 	contains(t, r.Stderr, "before it is started")
 	h.Must("start", id)
-	equal(t, "score", h.Must("exec", id, "/bin/cat", "/proc/self/oom_score_adj").Stdout, "500\n")
+	linuxtest.Equal(t, "score", h.Must("exec", id, "/bin/cat", "/proc/self/oom_score_adj").Stdout, "500\n")
 	h.Must("delete", "--force", id)
 }
 

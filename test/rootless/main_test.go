@@ -3,31 +3,15 @@
 package rootless
 
 import (
-	"slices"
 	"strings"
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"tongs/internal/linuxtest"
-	"tongs/test/inside/report"
 )
 
 func TestMain(m *testing.M) { linuxtest.Main(m) }
-
-func equal[T comparable](t *testing.T, what string, got, want T) {
-	t.Helper()
-	if got != want {
-		t.Errorf("%s: got %v, want %v", what, got, want)
-	}
-}
-
-func equalList(t *testing.T, what string, got []string, want ...string) {
-	t.Helper()
-	if !slices.Equal(got, want) {
-		t.Errorf("%s: got %q, want %q", what, got, want)
-	}
-}
 
 // contains wants all of the texts in an error.
 func contains(t *testing.T, text string, want ...string) {
@@ -37,22 +21,6 @@ func contains(t *testing.T, text string, want ...string) {
 			t.Errorf("%q is not in %q", w, text)
 		}
 	}
-}
-
-// words joins what white space separates by single spaces.
-func words(s string) string { return strings.Join(strings.Fields(s), " ") }
-
-// own lists the namespaces that are not the test's.
-func own(t *testing.T, r *report.Report) string {
-	t.Helper()
-	var list []string
-	for name, link := range r.Namespaces {
-		if link != linuxtest.HostNamespace(t, name) {
-			list = append(list, name)
-		}
-	}
-	slices.Sort(list)
-	return strings.Join(list, " ")
 }
 
 // all gives the container every capability.

@@ -47,12 +47,12 @@ func TestNested(t *testing.T) {
 		h.Own(dir)
 		out := h.Must("run", "--bundle", dir, h.ID("a")).Stdout
 		before, json, _ := strings.Cut(out, "{")
-		equal(t, "levels", words(before), "level 1 level 2 level 3 level 4")
+		linuxtest.Equal(t, "levels", linuxtest.Words(before), "level 1 level 2 level 3 level 4")
 		r := h.Look("{" + json)
-		equal(t, "pid", r.PID, 1)
-		equal(t, "uid_map", words(r.Paths["/proc/self/uid_map"].Content), "0 0 1")
-		equal(t, "masked", r.Paths["/proc/keys"].Device, "1:3")
-		equal(t, "null", r.Paths["/dev/null"].Device+r.Paths["/dev/null"].WriteError, "1:3")
+		linuxtest.Equal(t, "pid", r.PID, 1)
+		linuxtest.Equal(t, "uid_map", linuxtest.Words(r.Paths["/proc/self/uid_map"].Content), "0 0 1")
+		linuxtest.Equal(t, "masked", r.Paths["/proc/keys"].Device, "1:3")
+		linuxtest.Equal(t, "null", r.Paths["/dev/null"].Device+r.Paths["/dev/null"].WriteError, "1:3")
 		if m, _ := r.At("/proc/sys"); !strings.HasPrefix(m.Options, "ro,") {
 			t.Errorf("/proc/sys has the options %q", m.Options)
 		}
@@ -80,11 +80,11 @@ func TestNestedBelowMasks(t *testing.T) {
 			h.Own(dir)
 			r := h.Run("run", "--bundle", dir, h.ID("a"))
 			if c.want == nil {
-				equal(t, "status", r.Status, 0)
+				linuxtest.Equal(t, "status", r.Status, 0)
 				contains(t, r.Stdout, "inside")
 				return
 			}
-			equal(t, "status", r.Status, 1)
+			linuxtest.Equal(t, "status", r.Status, 1)
 			contains(t, r.Stderr, c.want...)
 		})
 	}
@@ -112,15 +112,15 @@ func TestRootOfUserNamespace(t *testing.T) {
 				h.Sub(t, name+" "+flags, func(t *testing.T, h *linuxtest.Host) {
 					dir := h.Bundle(linuxtest.Inside("/dev/null", "/proc/self/uid_map", "/sys/fs/cgroup"), c.edit)
 					out := h.Tool("unshare", append([]string{flags}, h.Argv("run", "--bundle", dir, h.ID("a"))...)...)
-					equal(t, "status", out.Status, 0)
+					linuxtest.Equal(t, "status", out.Status, 0)
 					if out.Status != 0 {
 						t.Fatal(out.Stderr)
 					}
 					r := h.Look(out.Stdout)
-					equal(t, "own namespaces", own(t, r), namespaces(h, c.want))
-					equal(t, "uid_map", words(r.Paths["/proc/self/uid_map"].Content), c.map0)
-					equal(t, "null", r.Paths["/dev/null"].Device+r.Paths["/dev/null"].WriteError, "1:3")
-					equal(t, "cgroups are", r.Paths["/sys/fs/cgroup"].WriteError, "read-only file system")
+					linuxtest.Equal(t, "own namespaces", linuxtest.OwnNamespaces(t, r), namespaces(h, c.want))
+					linuxtest.Equal(t, "uid_map", linuxtest.Words(r.Paths["/proc/self/uid_map"].Content), c.map0)
+					linuxtest.Equal(t, "null", r.Paths["/dev/null"].Device+r.Paths["/dev/null"].WriteError, "1:3")
+					linuxtest.Equal(t, "cgroups are", r.Paths["/sys/fs/cgroup"].WriteError, "read-only file system")
 				})
 			}
 		}

@@ -50,19 +50,19 @@ func TestPodman(t *testing.T) {
 		{"volume", []string{"--network", "none", "--volume", h.User.Home + ":/mnt:ro"}, "0 0 0 54321 1 1 200000 65536"},
 	} {
 		r := podman(append(append([]string{"run", "--rm"}, c.args...), "--rootfs", rootfs, "/bin/sh", "-c", "id -u; id -g; cat /proc/self/uid_map")...)
-		if got := words(r.Stdout); r.Status != 0 || got != c.want {
+		if got := linuxtest.Words(r.Stdout); r.Status != 0 || got != c.want {
 			t.Errorf("%s: status %d, got %q, want %q: %s", c.name, r.Status, got, c.want, r.Stderr)
 		}
 	}
-	equal(t, "status", podman("run", "--rm", "--network", "none", "--rootfs", rootfs, "/bin/sh", "-c", "exit 7").Status, 7)
+	linuxtest.Equal(t, "status", podman("run", "--rm", "--network", "none", "--rootfs", rootfs, "/bin/sh", "-c", "exit 7").Status, 7)
 
 	r := podman("run", "--detach", "--name", "a", "--network", "none", "--rootfs", rootfs, "/bin/sleep", "1000")
 	if r.Status != 0 {
 		t.Fatal(r.Stderr)
 	}
-	equal(t, "exec", podman("exec", "a", "/bin/echo", "inside").Stdout, "inside\n")
+	linuxtest.Equal(t, "exec", podman("exec", "a", "/bin/echo", "inside").Stdout, "inside\n")
 	contains(t, podman("top", "a").Stdout, "sleep")
 	contains(t, podman("ps").Stdout, "Up")
-	equal(t, "stop", strings.TrimSpace(podman("stop", "--time", "0", "a").Stdout), "a")
+	linuxtest.Equal(t, "stop", strings.TrimSpace(podman("stop", "--time", "0", "a").Stdout), "a")
 	contains(t, podman("ps", "--all").Stdout, "Exited")
 }

@@ -30,7 +30,7 @@ func TestSpec(t *testing.T) {
 			t.Fatal(err)
 		}
 		contains(t, linuxtest.ReadUntil(t, master, "/dev/pts/0"), "uid=0(root) gid=0(root)")
-		equal(t, "status", p.Wait().Status, 7)
+		linuxtest.Equal(t, "status", p.Wait().Status, 7)
 	})
 }
 
@@ -47,39 +47,39 @@ func TestRun(t *testing.T) {
 		}
 		h.Rows(t, []linuxtest.Row{
 			{Name: "default", Edits: []linuxtest.Edit{look}, Differences: cgroupMount(), Check: func(t *testing.T, r *report.Report) {
-				equal(t, "own namespaces", own(t, r), namespaces(h, "ipc mnt pid user uts"))
-				equal(t, "uid_map", words(r.Paths["/proc/self/uid_map"].Content), "0 54321 1")
-				equal(t, "gid_map", words(r.Paths["/proc/self/gid_map"].Content), "0 54321 1")
-				equal(t, "setgroups", words(r.Paths["/proc/self/setgroups"].Content), "deny")
-				equalList(t, "uids", r.UIDs, "0", "0", "0", "0")
-				equal(t, "capabilities", r.Capabilities["CapEff"], "0000000020000420")
-				equal(t, "null", r.Paths["/dev/null"].Device+r.Paths["/dev/null"].WriteError, "1:3")
-				equal(t, "zero", r.Paths["/dev/zero"].Device+r.Paths["/dev/zero"].ReadError, "1:5")
-				equal(t, "owner of /dev/pts", r.Paths["/dev/pts"].Owner, "0:0")
-				equal(t, "owner of /etc", r.Paths["/etc"].Owner, "0:0")
-				equal(t, "cgroups are", r.Paths["/sys/fs/cgroup"].WriteError, "read-only file system")
-				equal(t, "/sys is", r.Paths["/sys"].WriteError, "read-only file system")
-				equal(t, "pid", r.PID, 1)
+				linuxtest.Equal(t, "own namespaces", linuxtest.OwnNamespaces(t, r), namespaces(h, "ipc mnt pid user uts"))
+				linuxtest.Equal(t, "uid_map", linuxtest.Words(r.Paths["/proc/self/uid_map"].Content), "0 54321 1")
+				linuxtest.Equal(t, "gid_map", linuxtest.Words(r.Paths["/proc/self/gid_map"].Content), "0 54321 1")
+				linuxtest.Equal(t, "setgroups", linuxtest.Words(r.Paths["/proc/self/setgroups"].Content), "deny")
+				linuxtest.EqualList(t, "uids", r.UIDs, "0", "0", "0", "0")
+				linuxtest.Equal(t, "capabilities", r.Capabilities["CapEff"], "0000000020000420")
+				linuxtest.Equal(t, "null", r.Paths["/dev/null"].Device+r.Paths["/dev/null"].WriteError, "1:3")
+				linuxtest.Equal(t, "zero", r.Paths["/dev/zero"].Device+r.Paths["/dev/zero"].ReadError, "1:5")
+				linuxtest.Equal(t, "owner of /dev/pts", r.Paths["/dev/pts"].Owner, "0:0")
+				linuxtest.Equal(t, "owner of /etc", r.Paths["/etc"].Owner, "0:0")
+				linuxtest.Equal(t, "cgroups are", r.Paths["/sys/fs/cgroup"].WriteError, "read-only file system")
+				linuxtest.Equal(t, "/sys is", r.Paths["/sys"].WriteError, "read-only file system")
+				linuxtest.Equal(t, "pid", r.PID, 1)
 			}},
 			{Name: "network", Edits: []linuxtest.Edit{look, linuxtest.Namespace(specs.NetworkNamespace, "")}, Differences: cgroupMount(),
 				Check: func(t *testing.T, r *report.Report) {
-					equal(t, "own namespaces", own(t, r), namespaces(h, "ipc mnt net pid user uts"))
-					equal(t, "loopback", r.Loopback, "up")
+					linuxtest.Equal(t, "own namespaces", linuxtest.OwnNamespaces(t, r), namespaces(h, "ipc mnt net pid user uts"))
+					linuxtest.Equal(t, "loopback", r.Loopback, "up")
 				}},
 			{Name: "bind", Edits: []linuxtest.Edit{linuxtest.Inside("/tmp"), linuxtest.Mount("/tmp", "bind", data, "rbind", "nosuid")}, Differences: cgroupMount(),
 				Check: func(t *testing.T, r *report.Report) {
-					equal(t, "owner", r.Paths["/tmp"].Owner+r.Paths["/tmp"].WriteError, "0:0")
+					linuxtest.Equal(t, "owner", r.Paths["/tmp"].Owner+r.Paths["/tmp"].WriteError, "0:0")
 				}},
 			{Name: "sub-ids", Edits: []linuxtest.Edit{look, h.User.SubIDs, func(s *specs.Spec) {
 				s.Process.User = specs.User{UID: 1000, GID: 1001, AdditionalGids: []uint32{5, 65536}}
 				s.Process.Capabilities = nil
 			}}, OnlyTongs: "1.1 allows no additional groups to ordinary users", Check: func(t *testing.T, r *report.Report) {
-				equal(t, "uid_map", words(r.Paths["/proc/self/uid_map"].Content), "0 54321 1 1 200000 65536")
-				equal(t, "gid_map", words(r.Paths["/proc/self/gid_map"].Content), "0 54321 1 1 300000 65536")
-				equal(t, "setgroups", words(r.Paths["/proc/self/setgroups"].Content), "allow")
-				equalList(t, "uids", r.UIDs, "1000", "1000", "1000", "1000")
-				equalList(t, "groups", r.Groups, "5", "65536")
-				equal(t, "capabilities", r.Capabilities["CapEff"], "0000000000000000")
+				linuxtest.Equal(t, "uid_map", linuxtest.Words(r.Paths["/proc/self/uid_map"].Content), "0 54321 1 1 200000 65536")
+				linuxtest.Equal(t, "gid_map", linuxtest.Words(r.Paths["/proc/self/gid_map"].Content), "0 54321 1 1 300000 65536")
+				linuxtest.Equal(t, "setgroups", linuxtest.Words(r.Paths["/proc/self/setgroups"].Content), "allow")
+				linuxtest.EqualList(t, "uids", r.UIDs, "1000", "1000", "1000", "1000")
+				linuxtest.EqualList(t, "groups", r.Groups, "5", "65536")
+				linuxtest.Equal(t, "capabilities", r.Capabilities["CapEff"], "0000000000000000")
 			}},
 			{Name: "sub-ids alone", Edits: []linuxtest.Edit{linuxtest.Inside("/proc/self/uid_map", "/tmp", "/dev", "/etc"), h.User.SubIDs, linuxtest.Mount("/tmp", "bind", data, "rbind"), func(s *specs.Spec) {
 				// Root is another user of the host's, who can reach neither the
@@ -87,9 +87,9 @@ func TestRun(t *testing.T) {
 				s.Linux.UIDMappings, s.Linux.GIDMappings = s.Linux.UIDMappings[1:], s.Linux.GIDMappings[1:]
 				s.Linux.UIDMappings[0].ContainerID, s.Linux.GIDMappings[0].ContainerID = 0, 0
 			}}, OnlyTongs: "1.1 opens sources as the container's root", Check: func(t *testing.T, r *report.Report) {
-				equal(t, "uid_map", words(r.Paths["/proc/self/uid_map"].Content), "0 200000 65536")
-				equal(t, "owner of the source", r.Paths["/tmp"].Owner+r.Paths["/tmp"].WriteError, "65534:65534permission denied")
-				equal(t, "owner of /dev", r.Paths["/dev"].Owner, "0:0")
+				linuxtest.Equal(t, "uid_map", linuxtest.Words(r.Paths["/proc/self/uid_map"].Content), "0 200000 65536")
+				linuxtest.Equal(t, "owner of the source", r.Paths["/tmp"].Owner+r.Paths["/tmp"].WriteError, "65534:65534permission denied")
+				linuxtest.Equal(t, "owner of /dev", r.Paths["/dev"].Owner, "0:0")
 			}, Prepare: func(t *testing.T, rootfs string) {
 				if err := os.Chmod(filepath.Dir(rootfs), 0o700); err != nil {
 					t.Fatal(err)
@@ -131,7 +131,7 @@ func TestRuntimeDir(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "mode", info.Mode(), os.ModeDir|os.ModeSticky|0o700)
+	linuxtest.Equal(t, "mode", info.Mode(), os.ModeDir|os.ModeSticky|0o700)
 	contains(t, bare("list").Stdout, h.ID("a"), "created", "tongs-test")
 	bare("delete", "--force", h.ID("a"))
 	if names, err := os.ReadDir(dir); err != nil || len(names) > 0 {
@@ -141,8 +141,8 @@ func TestRuntimeDir(t *testing.T) {
 		t.Error(err)
 	}
 	r := h.Exec(linuxtest.Command{Args: []string{"run", "--bundle", bundle, h.ID("b")}, Bare: true, Env: []string{"XDG_RUNTIME_DIR="}})
-	equal(t, "status", r.Status, 1)
-	contains(t, r.Stderr, "cannot make --root", "XDG_RUNTIME_DIR")
+	linuxtest.Equal(t, "status", r.Status, 1)
+	contains(t, r.Stderr, "--root", "permission denied", "XDG_RUNTIME_DIR") // root may have made it, or not
 	if strings.Contains(r.Stderr, "panic") {
 		t.Error(r.Stderr)
 	}
@@ -168,5 +168,5 @@ func TestHooksAndFilter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "hooks", words(string(text)), "createRuntime 54321 createContainer 0 poststart 54321 poststop 54321")
+	linuxtest.Equal(t, "hooks", linuxtest.Words(string(text)), "createRuntime 54321 createContainer 0 poststart 54321 poststop 54321")
 }

@@ -13,7 +13,7 @@ import (
 	"tongs/internal/kernel/stub/code"
 )
 
-const hostileTimeout = 30 * time.Millisecond
+const hostileTimeout = 100 * time.Millisecond
 
 // hostile is a Stub whose other side is played by the test: the shared memory
 // and the far end of its line are the test's, the process behind it is a real
@@ -135,9 +135,10 @@ func (q *questions) check(t testing.TB) {
 	_, _, _, _ = q.stat.Mode(), q.stat.MountID(), q.stat.Dev(), q.fs.Type()
 }
 
-// drive runs f with the other side played by answer, and checks that it
-// returns within its bound.
-func (h *hostile) drive(answer func(), f func() error) error {
+// drive runs f with the other side of b played by answer, and checks that it
+// returns within its bound, which is counted from the answer on: a busy machine
+// must not make it a late one.
+func (h *hostile) drive(answer func(), b *kernel.Batch, f func(*kernel.Batch) error) error {
 	h.t.Helper()
 	var gaveUp [2]int
 	if err := unix.Pipe2(gaveUp[:], unix.O_CLOEXEC); err != nil {
@@ -151,9 +152,10 @@ func (h *hostile) drive(answer func(), f func() error) error {
 			answer()
 		}
 	}()
+	b.Meanwhile = func() error { <-done; return nil }
 	var err error
 	// One timeout for the answer, one for the end of the process.
-	within(h.t, 2*hostileTimeout+3*time.Second, func() { err = f() })
+	within(h.t, 2*hostileTimeout+3*time.Second, func() { err = f(b) })
 	unix.Close(gaveUp[1])
 	<-done
 	return err
@@ -180,7 +182,7 @@ func TestHostileAnswers(t *testing.T) {
 			`mounts[0]: cannot see: openat2(<cwd>, "/", {O_PATH, 00, 0x0}, 24): the container's process reported calls that it did not execute`},
 		{"a result in the middle missing", func(h *hostile) { answered(h, 3); h.result(4, unset); h.say(0) },
 			`mounts[0]: cannot see: fstatfs(<proc>, [out 120]): the container's process reported calls that it did not execute`},
-		{"silence", func(h *hostile) { answered(h, 3) }, "the container's process did not answer within 30ms"},
+		{"silence", func(h *hostile) { answered(h, 3) }, "the container's process did not answer within 100ms"},
 		{"a failed call, and life goes on", func(h *hostile) { h.result(0, -1); h.say(0) },
 			`mounts[0]: cannot see: openat2(<cwd>, "/", {O_PATH, 00, 0x0}, 24): operation not permitted (EPERM)`},
 		{"a line that is closed, and life goes on", func(h *hostile) { h.hangUp() },
@@ -188,15 +190,15 @@ func TestHostileAnswers(t *testing.T) {
 		{"a line that is shut down", func(h *hostile) { answered(h, 3); unix.Shutdown(h.Stub.line, unix.SHUT_RDWR) },
 			"the container's process closed its line and did not end"},
 		{"urgent data", func(h *hostile) { unix.SendmsgN(h.far, []byte{1}, nil, nil, unix.MSG_OOB) },
-			`mounts[0]: cannot see: openat2(<cwd>, "/", {O_PATH, 00, 0x0}, 24): the container's process did not answer within 30ms`},
+			`mounts[0]: cannot see: openat2(<cwd>, "/", {O_PATH, 00, 0x0}, 24): the container's process did not answer within 100ms`},
 		{"descriptors and no report", func(h *hostile) { answered(h, 3); h.sendFDs(1); h.sendFDs(4); h.sendFDs(200) },
-			"the container's process did not answer within 30ms"},
+			"the container's process did not answer within 100ms"},
 		{"descriptors and a report", func(h *hostile) { answered(h, 3); h.sendFDs(3); h.sendFDs(1); h.say(0) }, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := newHostile(t)
 			q := ask()
-			err := h.drive(func() { c.answer(h) }, func() error { return h.Run(&q.Batch) })
+			err := h.drive(func() { c.answer(h) }, &q.Batch, h.Run)
 			if got := message(err); got != c.want {
 				t.Errorf("got  %s\nwant %s", got, c.want)
 			}
@@ -233,7 +235,7 @@ func TestUnsolicitedDescriptors(t *testing.T) {
 			h.sendFDs(1)
 			h.sendFDs(5)
 			h.say(0)
-		}, func() error { return h.Run(&q.Batch) })
+		}, &q.Batch, h.Run)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -283,7 +285,7 @@ func TestHostileExtraBytes(t *testing.T) {
 		h.say(0, 0, 0)
 	}
 	q := ask()
-	if err := h.drive(all, func() error { return h.Run(&q.Batch) }); err != nil {
+	if err := h.drive(all, &q.Batch, h.Run); err != nil {
 		t.Fatal(err)
 	}
 	q = ask() // answered by the extra byte, before anything was executed
@@ -311,8 +313,8 @@ func TestHostileLastCalls(t *testing.T) {
 			`a: cannot b: execve("/x", ["/x"], ["a=b"]): no such file or directory (ENOENT)`,
 			`a: cannot b: execve("/x", ["/x"], ["a=b"]): no such file or directory (ENOENT)`},
 		{"silence", func(h *hostile) {},
-			"a: cannot b: umask(00): the container's process did not answer within 30ms",
-			"a: cannot b: umask(00): the container's process did not answer within 30ms"},
+			"a: cannot b: umask(00): the container's process did not answer within 100ms",
+			"a: cannot b: umask(00): the container's process did not answer within 100ms"},
 	} {
 		for _, park := range []bool{true, false} {
 			h := newHostile(t)
@@ -322,7 +324,7 @@ func TestHostileLastCalls(t *testing.T) {
 			if park {
 				f, want = h.Park, c.park
 			}
-			err := h.drive(func() { c.answer(h) }, func() error { return f(b) })
+			err := h.drive(func() { c.answer(h) }, b, f)
 			if got := message(err); got != want {
 				t.Errorf("%s, park %v:\ngot  %s\nwant %s", c.name, park, got, want)
 			}
@@ -349,7 +351,7 @@ func FuzzHostileStub(f *testing.F) {
 			p := &player{hostile: h, script: script}
 			for range 3 {
 				q := ask()
-				h.drive(p.answer, func() error { return h.Run(&q.Batch) })
+				h.drive(p.answer, &q.Batch, h.Run)
 				q.check(t)
 			}
 			q := ask()
@@ -358,7 +360,7 @@ func FuzzHostileStub(f *testing.F) {
 			if p.next()&1 == 0 {
 				last = h.Park
 			}
-			h.drive(p.answer, func() error { return last(&q.Batch) })
+			h.drive(p.answer, &q.Batch, last)
 			q.check(t)
 		})
 		if left := newFDs(before); len(left) > 0 {
