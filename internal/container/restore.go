@@ -258,22 +258,19 @@ func (r *restoration) runCRIU() error {
 
 // notice hears how far CRIU has come.
 func (r *restoration) notice(n criu.Notice) error {
-	switch n.Script {
-	case "orphan-pts-master":
+	if n.Script == "orphan-pts-master" {
 		return r.takeTerminal(n.FD)
-	case "setup-namespaces": // they are, and empty
-		if n.FD >= 0 {
-			unix.Close(n.FD)
-		}
-		return r.setUpNamespaces(n.PID)
-	case "post-restore": // the processes are, and stopped
-		if n.FD >= 0 {
-			unix.Close(n.FD)
-		}
-		return r.adopt(n.PID)
 	}
 	if n.FD >= 0 {
 		unix.Close(n.FD)
+	}
+	switch n.Script {
+	case "setup-namespaces": // they are, and empty
+		return r.setUpNamespaces(n.PID)
+	case "post-restore": // the processes are, and stopped
+		return r.adopt(n.PID)
+	case "pre-resume": // and have their rights, too
+		return r.beforeResume()
 	}
 	return nil
 }
@@ -348,6 +345,19 @@ func (r *restoration) adopt(pid int) (err error) {
 		return err
 	}
 	return r.dir.Write(r.st)
+}
+
+// beforeResume is the last look at the process. CRIU would let it go on whatever
+// it is told.
+func (r *restoration) beforeResume() error {
+	if r.pid == 0 {
+		return nil
+	}
+	err := r.checkLabels()
+	if err != nil {
+		_ = unix.PidfdSendSignal(r.pidfd, unix.SIGKILL, nil, 0) // it may have been killed
+	}
+	return err
 }
 
 // noteTimeNamespace adds a time namespace to the state if CRIU has made one, so

@@ -25,7 +25,7 @@ func newHolder(t *testing.T, clone, unshare uintptr) holder {
 	t.Helper()
 	// It reaps what dies in its PID namespace: CRIU needs the numbers again.
 	cmd := exec.Command("/bin/sh", "-c", "sleep 600 & echo; wait")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: clone, Unshareflags: unshare}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: clone, Unshareflags: unshare, Setpgid: true}
 	if clone&syscall.CLONE_NEWUSER != 0 {
 		ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 100000, Size: 1000}}
 		cmd.SysProcAttr.UidMappings, cmd.SysProcAttr.GidMappings = ids, ids
@@ -37,7 +37,7 @@ func newHolder(t *testing.T, clone, unshare uintptr) holder {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	t.Cleanup(func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); cmd.Wait() })
 	if _, err := out.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
@@ -262,6 +262,11 @@ func TestProfile(t *testing.T) {
 	n = b.passes(n)
 	check("tongs-checkpoint-a")
 	b.checkpoint()
+	// With another one in the configuration, which CRIU does not read.
+	h := b.h
+	h.WriteConfig(b.bundle, linuxtest.Spec(linuxtest.Shell(counter), writable, func(s *specs.Spec) { s.Process.ApparmorProfile = "tongs-checkpoint-b" }))
+	b.fails(nil, `criu has made a process with the profile "tongs-checkpoint-a", not "tongs-checkpoint-b"`, "restore", "-d", "-b", b.bundle, "--image-path", b.images, b.id)
+	b.nothingLeft()
 	b.restore("--lsm-profile", "apparmor:tongs-checkpoint-b")
 	b.passes(n)
 	check("tongs-checkpoint-b")
