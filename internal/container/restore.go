@@ -348,7 +348,8 @@ func (r *restoration) adopt(pid int) (err error) {
 }
 
 // beforeResume is the last look at the process. CRIU would let it go on whatever
-// it is told.
+// it is told, and wait for ever if the process alone were killed: so both are, with
+// all others in the cgroup.
 func (r *restoration) beforeResume() error {
 	if r.pid == 0 {
 		return nil
@@ -356,6 +357,8 @@ func (r *restoration) beforeResume() error {
 	err := r.checkLabels()
 	if err != nil {
 		_ = unix.PidfdSendSignal(r.pidfd, unix.SIGKILL, nil, 0) // it may have been killed
+		err = errors.Join(err, r.group.Kill())
+		r.stub.Kill()
 	}
 	return err
 }
