@@ -51,6 +51,7 @@ func TestUserNamespace(t *testing.T) {
 		}
 		b.exec("/bin/sh", "-c", "echo >/dev/null")
 	})
+	b.fails(nil, "--auto-dedup: criu can only read", "restore", "-d", "--auto-dedup", "-b", b.bundle, "--image-path", b.images, b.id)
 	b.ends()
 }
 
