@@ -99,12 +99,16 @@ func (g *Group) createDir(h Hierarchy) error {
 		err = (&fs.CpuGroup{}).SetRtSched(h.Dir, g.resources)
 	}
 	if err != nil {
+		var pe *os.PathError
+		named := errors.As(err, &pe) && fieldOf(filepath.Base(pe.Path), "") != ""
+		if named {
+			err = g.nameField(err) // which looks into the directory
+		}
 		if !existed {
 			unix.Rmdir(h.Dir)
 		}
-		var pe *os.PathError
-		if errors.As(err, &pe) && fieldOf(filepath.Base(pe.Path), "") != "" {
-			return g.nameField(err)
+		if named {
+			return err
 		}
 		if strings.Contains(err.Error(), "with domain controllers") { // the module's words
 			err = fmt.Errorf("%w: linux.resources asks for what only a cgroup of type domain can limit, and one above it is threaded or has processes", err)

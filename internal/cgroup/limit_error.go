@@ -66,13 +66,18 @@ func (g *Group) nameField(err error) error {
 	if field == "" {
 		return fmt.Errorf("linux.resources: cannot set: %w", err)
 	}
-	// The module says which value it was, as `failed to write "value": …`.
-	value, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "failed to write "), ": ")
-	if !strings.HasPrefix(err.Error(), "failed to write ") {
-		value = ""
+	// The module says which value it was.
+	value := ""
+	for _, prefix := range []string{"failed to write ", weightOfDevice} {
+		if rest, ok := strings.CutPrefix(err.Error(), prefix); ok {
+			value, _, _ = strings.Cut(rest, ": ")
+		}
 	}
 	return fmt.Errorf("linux.resources.%s: cannot set%s: %w%s", field, strings.TrimSuffix(" "+value, " "), pe, missing(dir, file, err))
 }
+
+// weightOfDevice begins what the module says if a line of io.bfq.weight is refused.
+const weightOfDevice = "setting device weight "
 
 // missing says why a control file is not there, if it is not.
 func missing(dir, file string, err error) string {
@@ -109,7 +114,7 @@ func (g *Group) setUnified(files map[string]string) error {
 }
 
 // fieldOf maps a control file to its field; "" for those of linux.resources.unified.
-// What was written tells the fields of v2's io.max apart.
+// The module's text tells the fields of v2's io.max and io.bfq.weight apart.
 func fieldOf(file, text string) string {
 	for _, f := range []struct{ file, field string }{
 		{"memory.max", "memory.limit"}, {"memory.limit_in_bytes", "memory.limit"},
@@ -135,6 +140,12 @@ func fieldOf(file, text string) string {
 	}
 	if strings.HasPrefix(file, "hugetlb.") {
 		return "hugepageLimits"
+	}
+	if file == "io.bfq.weight" {
+		if strings.HasPrefix(text, weightOfDevice) {
+			return "blockIO.weightDevice"
+		}
+		return "blockIO.weight"
 	}
 	if file == "io.max" {
 		for _, f := range []struct{ key, field string }{{" rbps=", "ReadBps"}, {" wbps=", "WriteBps"}, {" riops=", "ReadIOPS"}, {" wiops=", "WriteIOPS"}} {

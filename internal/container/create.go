@@ -49,12 +49,13 @@ type creation struct {
 	dir   *state.Dir
 	st    *state.State
 	env   *setup.Env
+	net   *netNamespace // nil if the container's process makes it, or none
 	agent *agent
 	stub  *stub.Stub
 	fifo  int
 	init  *Init
 	undo  []func()
-	leave func() // the processor that it is kept on, see stay
+	leave func() // undoes stay
 
 	hookFiles hookFiles
 }
@@ -64,9 +65,11 @@ type creation struct {
 // anything else is made; whatever fails leaves nothing behind.
 func Create(store *state.Store, o CreateOptions) (*Init, error) {
 	calmMonitor()
-	c := &creation{o: o, fifo: -1, leave: stay()}
-	defer c.leave()
-	if err := c.attempt(func() error { return c.create(store) }); err != nil {
+	c := &creation{o: o, fifo: -1, leave: func() {}}
+	defer func() { c.leave() }()
+	err := c.attempt(func() error { return c.create(store) })
+	c.net.close()
+	if err != nil {
 		return nil, err
 	}
 	c.dir.Unlock()
@@ -99,6 +102,7 @@ func (c *creation) prepare() (err error) {
 	if c.b, err = bundle.Load(cmp.Or(c.o.BundleDir, ".")); err != nil {
 		return err
 	}
+	c.net = makeNetNamespace(c.b.Spec)
 	if len(c.b.Raw) > largeConfig {
 		calmCollector()
 	}
@@ -131,6 +135,7 @@ func (c *creation) prepare() (err error) {
 			PreserveFDs: c.o.ListenFDs + c.o.PreserveFDs, Park: c.o.Park, UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())},
 		Spec: c.b.Spec, Host: host.Kernel{}, K: host.Kernel{}, B: &kernel.Batch{Expect: 160}, Warn: c.o.Warn,
 		CgroupV2: c.group.Unified(), UserNS: c.lend, MapIDs: mapIDs, Hide: func() { c.stub.Hide() }, NetDevices: c.moveNetDevices,
+		Meet: func() { c.leave = stay(c.stub.PID) },
 	}
 	if c.b.Spec.Hooks != nil {
 		c.prepareHooks()
@@ -210,13 +215,29 @@ func (c *creation) create(store *state.Store) error {
 	if err := c.start(); err != nil {
 		return err
 	}
-	// The limits are in force when the first round trip returns; nothing of
-	// the image has been executed then.
-	c.env.Aside = []func() error{c.limit, c.completeState, func() error { return c.dir.Write(c.st) }}
+	// The limits are in force when the first round trip returns; nothing of the
+	// image has been executed then.
+	c.env.Aside, c.env.NetNamespace = c.aside, c.net != nil
 	if err := c.env.Do(setup.CreateOrder()); err != nil {
 		return died(c.group, err)
 	}
 	return c.finish()
+}
+
+// aside is what tongs has to do while the container's process makes its
+// namespaces. The process waits for the network namespace, whatever fails here.
+func (c *creation) aside() error {
+	err := c.limit()
+	if err == nil {
+		err = c.completeState()
+	}
+	if err == nil && c.b.Spec.Hooks != nil { // which may ask for it
+		err = c.dir.Write(c.st)
+	}
+	if c.net != nil {
+		err = errors.Join(err, c.net.give(c.stub.SendFD))
+	}
+	return err
 }
 
 // limit sets the limits, and then gives the cgroup to the container's user if

@@ -67,7 +67,7 @@ type execution struct {
 // thing that a process does.
 func Exec(store *state.Store, o ExecOptions) (int, error) {
 	calmMonitor()
-	leave := stay()
+	leave := stay(0)
 	x := &execution{o: o}
 	var sigs int
 	err := x.prepare(store)

@@ -120,9 +120,9 @@ func (i *Init) Close() error {
 	return nil
 }
 
-// completeState completes the state with what is known once the process exists,
-// which others can kill from then on. It is written while the process does the
-// rest, and still "creating": if tongs dies before the end, so does the process.
+// completeState completes the state with what is known once the process exists.
+// It is written when the set-up is complete, before that only for hooks, and says
+// "creating" then: if tongs dies before the end, so does the process.
 func (c *creation) completeState() error { return c.identify(c.stub.PID) }
 
 // identify writes down which process is the container's first.
@@ -132,6 +132,7 @@ func (c *creation) identify(pid int) error {
 		return err
 	}
 	c.st.PID, c.st.Start = id.PID, id.Start
+	c.st.ExternalDescriptors = c.streams()
 	if c.rdt != nil {
 		c.st.Tongs.Owned.Resctrl = c.rdt.OwnedAfter()
 	}
@@ -222,7 +223,6 @@ func (c *creation) newState() error {
 		st.Config.Labels = append(st.Config.Labels, k+"="+v)
 	}
 	slices.Sort(st.Config.Labels)
-	st.ExternalDescriptors = c.streams()
 	st.Config.Labels = append(st.Config.Labels, "bundle="+c.b.Dir)
 	if spec.Linux != nil {
 		st.Config.Cgroups.Path = spec.Linux.CgroupsPath

@@ -42,7 +42,7 @@ func Main(m *testing.M) {
 // MainVM is Main for a package of test/vm/inside. Elsewhere than in the virtual
 // machine it has no tests.
 func MainVM(m *testing.M) {
-	if os.Getenv("TONGS_TEST_VM") == "" {
+	if os.Getenv(inVM) == "" {
 		fmt.Println("these tests run in the virtual machine of test/vm")
 		os.Exit(0)
 	}

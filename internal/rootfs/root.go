@@ -44,7 +44,12 @@ type Place struct {
 
 // Clean returns the path as an absolute one without dots or double slashes. A
 // relative path counts from the root.
-func Clean(p string) string { return path.Clean("/" + p) }
+func Clean(p string) string {
+	if !path.IsAbs(p) {
+		p = "/" + p
+	}
+	return path.Clean(p)
+}
 
 // Look adds calls that open a path as it stands: no link may lie on the way,
 // nothing is made. The Place tells, once the batch has run, what was there.

@@ -16,7 +16,6 @@ import (
 
 	"tongs/internal/kernel"
 	"tongs/internal/rootfs"
-	"tongs/internal/seccomp"
 )
 
 // Options are what the command line adds to the configuration.
@@ -28,7 +27,6 @@ type Options struct {
 	PreserveFDs  int
 	UID, GID     uint32 // whose rights tongs has
 	Park         bool   // the process waits for exec.fifo (create), not for us (run)
-	FewSources   bool   // treat more than one bind source as many; for tests
 }
 
 // Env is what the steps of one run share.
@@ -41,8 +39,14 @@ type Env struct {
 	Root *rootfs.Root
 	Warn func(string)
 	// Aside is work of the caller's that is done while the container's process
-	// executes calls, one a round trip.
-	Aside []func() error
+	// executes its first calls, on another processor if there is one. Meet, if
+	// set, is called when both are done: from then on they take turns.
+	Aside func() error
+	Meet  func()
+	// NetNamespace says that the caller makes the new network namespace, with its
+	// loopback device up, and sends it on Line as a part of Aside, or a byte alone
+	// if it could not.
+	NetNamespace bool
 
 	Hooks *Hooks // nil if there are none before the program
 
@@ -88,7 +92,7 @@ type Env struct {
 	atName    bool                     // it is attached at root.path and not over "/"
 	rootDir   *kernel.Stat             // of root.path
 	rootFS    *kernel.Statfs           // that root.path lies in
-	freight   *freight                 // sources that are sent; nil if they are inherited
+	plain     []*mount                 // binds whose sources the container's process opens first
 	sources   []source                 // of bind mounts, by index of spec.mounts
 	mappings  map[string]kernel.Handle // user namespaces of idmapped mounts
 	binds     []*deviceBind            // the host's devices, in a user namespace
@@ -118,7 +122,8 @@ type Env struct {
 	program  string // what is executed, as found
 	search   []*candidate
 	chdir    [2]kernel.Handle
-	filter   *seccomp.Filter
+
+	compilation *compilation // of linux.seccomp, if there is one
 }
 
 // Container is a running container as exec finds it.
@@ -172,11 +177,9 @@ func (e *Env) Queue(steps []Step) error {
 	return nil
 }
 
-// Sync executes what has been queued, and the next of Aside meanwhile.
+// Sync executes what has been queued, and Aside meanwhile.
 func (e *Env) Sync() error {
-	if len(e.Aside) > 0 {
-		e.B.Meanwhile, e.Aside = e.Aside[0], e.Aside[1:]
-	}
+	e.B.Meanwhile, e.Aside = e.Aside, nil
 	err := e.K.Run(e.B)
 	e.B.Reset()
 	return err

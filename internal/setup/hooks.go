@@ -48,19 +48,6 @@ func (e *Env) HooksInside() bool {
 	return len(e.hooks().CreateContainer)+len(e.hooks().StartContainer) > 0
 }
 
-// settle executes all that was queued, and all of Aside: the limits are set and
-// the state is on disk.
-func (e *Env) settle() error {
-	for {
-		if err := e.Sync(); err != nil {
-			return err
-		}
-		if len(e.Aside) == 0 {
-			return nil
-		}
-	}
-}
-
 // State is the container's state as hooks are told.
 func (e *Env) State(status specs.ContainerState, pid int) *specs.State {
 	return &specs.State{Version: e.Spec.Version, ID: e.ID, Status: status, Pid: pid, Bundle: e.Bundle, Annotations: e.Spec.Annotations}
@@ -70,6 +57,11 @@ func (e *Env) State(status specs.ContainerState, pid int) *specs.State {
 // where the container's mounts are complete and its root is not entered yet.
 func runRuntimeHooks(e *Env) error {
 	h := e.hooks()
+	if e.hooksBeforePivot() && e.filtered() { // not for a container that cannot be
+		if _, err := e.compilation.compiled(); err != nil {
+			return err
+		}
+	}
 	for _, l := range []struct {
 		list  string
 		hooks []specs.Hook
@@ -79,7 +71,7 @@ func runRuntimeHooks(e *Env) error {
 		{"hooks.createRuntime", h.CreateRuntime},
 	} {
 		for i := range l.hooks {
-			if err := e.settle(); err != nil {
+			if err := e.Sync(); err != nil {
 				return err
 			}
 			if err := e.Hooks.Run(item(l.list, i), &l.hooks[i], e.State(specs.StateCreating, e.PID.Count(1<<31))); err != nil {
@@ -103,7 +95,7 @@ func runCreateContainerHooks(e *Env) error {
 	}
 	e.B.For(list, "cannot ask for the process's own number")
 	pid := e.B.Getpid()
-	if err := e.settle(); err != nil {
+	if err := e.Sync(); err != nil {
 		return err
 	}
 	own := pid.Count(1 << 31)

@@ -104,8 +104,8 @@ func lookUpMountPoints(e *Env) error {
 }
 
 // maxQueued is how many calls are queued before they are executed: a round trip
-// costs less than the memory for thousands of calls.
-const maxQueued = 600
+// costs less than the memory for hundreds of calls, which the next ones use again.
+const maxQueued = 130
 
 // addMounts adds each mount as listed: built detached and complete, attached
 // last.

@@ -89,15 +89,48 @@ func (e *Env) newNamespaces() (flags uint64) {
 }
 
 // unshareNamespaces makes the other new namespaces. The process does that
-// itself and not the clone: a network namespace takes the kernel half a
-// millisecond, in which tongs goes on. A cgroup namespace has the cgroup that
-// the process is in as its root (cgroup_namespaces(7)), so it must be in it.
+// itself and not the clone, so that tongs goes on meanwhile. A cgroup namespace
+// has the cgroup that the process is in as its root (cgroup_namespaces(7)), so it
+// must be in it.
 func unshareNamespaces(e *Env) error {
 	flags := e.newNamespaces() &^ (unix.CLONE_NEWUSER | uint64(e.CloneFlags()))
+	if e.NetNamespace { // begin
+		flags &^= unix.CLONE_NEWNET
+	}
 	if flags != 0 {
 		e.B.For("linux.namespaces", "cannot make new namespaces")
 		e.B.Unshare(flags)
 	}
+	return nil
+}
+
+// begin lets the process make its namespaces, while tongs does what is its own
+// (Env.Aside): enough for both to use a processor each. Afterwards they take
+// turns, and share one (Env.Meet).
+func begin(e *Env) error {
+	if e.Meet == nil {
+		return nil
+	}
+	var net *kernel.Right
+	if e.NetNamespace {
+		e.B.For("linux.namespaces", "cannot receive the new network namespace")
+		net = e.B.ReceiveFD(e.Line, "network namespace")
+	}
+	if err := e.Sync(); err != nil {
+		return err
+	}
+	e.Meet()
+	if net == nil {
+		return nil
+	}
+	e.B.For("linux.namespaces", "cannot make new namespaces")
+	if h, ok := net.Handle(); ok {
+		e.B.Setns(h, unix.CLONE_NEWNET)
+		e.B.Close(h)
+		return nil
+	}
+	e.NetNamespace = false
+	e.B.Unshare(unix.CLONE_NEWNET) // has the error
 	return nil
 }
 
@@ -213,7 +246,7 @@ func joinDenied(e *Env) error {
 // raiseLoopback brings lo up in a new network namespace (netdevice(7)), as
 // every runtime does.
 func raiseLoopback(e *Env) error {
-	if !e.newNamespace(specs.NetworkNamespace) {
+	if !e.newNamespace(specs.NetworkNamespace) || e.NetNamespace {
 		return nil
 	}
 	request := make([]byte, 40) // struct ifreq: name, then flags

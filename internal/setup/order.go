@@ -39,7 +39,7 @@ func CreateOrder() []Step {
 		{"out of memory score", []string{"process.oomScoreAdj"}, setOOMScore}, // by tongs: lowering needs the host's rights
 		{"seccomp program", nil, prepareSeccomp},                              // by tongs, meanwhile
 		{"many descriptors", nil, raiseFiles},
-		{"many bind sources", nil, receiveSources}, // while nobody can see what the process holds
+		{"bind sources", nil, openPlainSources}, // with all rights and the host's names, while nobody can see what the process holds
 		{"session", nil, newSession},
 		{"join namespaces", nil, joinNamespaces}, // with tongs' rights: they may belong to the host's user namespace
 		{"user namespace", []string{"linux.uidMappings", "linux.gidMappings"}, enterUserNamespace},
@@ -51,6 +51,7 @@ func CreateOrder() []Step {
 		{"session of the child", nil, newChildSession},
 		{"host name", []string{"hostname"}, setHostname},
 		{"domain name", []string{"domainname"}, setDomainname},
+		{"begin", nil, begin}, // tongs does the rest of its own work meanwhile
 		{"loopback", nil, raiseLoopback},
 		{"network devices", []string{"linux.netDevices"}, moveNetDevices}, // by tongs, which has rights in both namespaces
 		{"umask 0", nil, clearUmask},                                      // modes are exact until the end

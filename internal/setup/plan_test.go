@@ -222,8 +222,6 @@ func setOptions(e *Env, options string) error {
 			continue
 		}
 		switch words[0] {
-		case "few-sources":
-			e.FewSources = true
 		case "user": // who has started tongs
 			n, err := strconv.ParseUint(words[1], 10, 32)
 			if err != nil {
@@ -232,6 +230,8 @@ func setOptions(e *Env, options string) error {
 			e.UID, e.GID = uint32(n), uint32(n)
 		case "park":
 			e.Park = true
+		case "net-namespace":
+			e.NetNamespace, e.Meet = true, func() {}
 		case "no-pivot":
 			e.NoPivot = true
 		case "no-new-keyring":

@@ -70,7 +70,7 @@ func requireTrees(e *Env) error {
 // RestoreOrder runs in the process that becomes CRIU.
 func RestoreOrder() []Step {
 	return []Step{
-		{"many bind sources", nil, receiveSources},
+		{"bind sources", nil, openPlainSources},
 		{"keyring", nil, joinKeyring}, // the restored processes inherit it
 		{"cgroup namespace", nil, unshareCgroups},
 		{"private mounts", nil, unshareMounts},

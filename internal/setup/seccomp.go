@@ -6,23 +6,36 @@ import (
 	"tongs/internal/seccomp"
 )
 
-// prepareSeccomp compiles linux.seccomp (runtime-spec 1.3, config-linux §
-// Seccomp) while the container's process is at work. That asks whether filters
-// can be: when one is loaded in `start`, nobody is there to be told.
+// compilation is the work on linux.seccomp that goes on beside all other.
+type compilation struct {
+	done   chan struct{}
+	filter *seccomp.Filter
+	err    error
+}
+
+// prepareSeccomp begins to compile linux.seccomp (runtime-spec 1.3, config-linux §
+// Seccomp), and asks whether the container's process can have filters: when one is
+// loaded in `start`, nobody is there to be told.
 func prepareSeccomp(e *Env) error {
-	if e.filtered() {
-		e.B.For("linux.seccomp", "cannot have a filter")
-		e.B.SeccompAvailable(unix.SECCOMP_RET_KILL_THREAD)
-		e.Aside = append(e.Aside, e.compileSeccomp)
+	if !e.filtered() {
+		return nil
 	}
+	e.B.For("linux.seccomp", "cannot have a filter")
+	e.B.SeccompAvailable(unix.SECCOMP_RET_KILL_THREAD)
+	c := &compilation{done: make(chan struct{})}
+	e.compilation = c
+	profile := e.Spec.Linux.Seccomp
+	go func() {
+		defer close(c.done)
+		c.filter, c.err = seccomp.Compile(profile)
+	}()
 	return nil
 }
 
-func (e *Env) compileSeccomp() (err error) {
-	if e.filter == nil {
-		e.filter, err = seccomp.Compile(e.Spec.Linux.Seccomp)
-	}
-	return err
+// compiled waits for the filter.
+func (c *compilation) compiled() (*seccomp.Filter, error) {
+	<-c.done
+	return c.filter, c.err
 }
 
 // loadSeccomp loads the filter. Whatever the process does afterwards goes
@@ -39,15 +52,16 @@ func (e *Env) queueFilter(listen bool) error {
 	if !e.filtered() {
 		return nil
 	}
-	if err := e.compileSeccomp(); err != nil { // if there were few round trips
+	filter, err := e.compilation.compiled()
+	if err != nil {
 		return err
 	}
-	flags := e.filter.Flags
+	flags := filter.Flags
 	if listen {
-		flags |= e.filter.Listener
+		flags |= filter.Listener
 	}
 	e.B.For("linux.seccomp", "cannot load the filter")
-	e.B.Seccomp(flags, e.filter.Program)
+	e.B.Seccomp(flags, filter.Program)
 	return nil
 }
 

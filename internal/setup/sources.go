@@ -22,21 +22,20 @@ type source struct {
 	link   *kernel.Buffer // with copy-symlink: what a symbolic link leads to
 }
 
-// openSources opens the sources of bind mounts as detached copies, with
-// tongs' rights and in the host's namespaces: a source that the container's
-// user cannot reach still works, and nothing is looked up twice. A source
-// below the root file system can be one that an earlier mount provides: it is
-// opened in its turn, in the container.
+// openSources sorts the sources of bind mounts and opens those of which more has
+// to be known than what they are. The others are left to queueSources.
 func openSources(e *Env) error {
 	e.sources = make([]source, len(e.Spec.Mounts))
 	outside, err := e.sortSources()
 	if err != nil {
 		return err
 	}
-	if len(outside) > e.maxSources() && !e.treesInside {
-		return e.shipSources(outside)
-	}
+	e.plain = outside[:0]
 	for _, m := range outside {
+		if !m.opt.copyLink && !m.idmapped() {
+			e.plain = append(e.plain, m)
+			continue
+		}
 		if err := e.openSource(m); err != nil {
 			return err
 		}
@@ -44,6 +43,43 @@ func openSources(e *Env) error {
 			e.keepTree(&s.h)
 		}
 	}
+	if e.treesInside {
+		return e.queueSources()
+	}
+	return nil
+}
+
+// openPlainSources lets the container's process open the sources of bind mounts as
+// detached copies, while it has tongs' rights and is in the host's namespaces: a
+// source that the container's user cannot reach still works, and nothing is looked
+// up twice. A source below the root file system can be one that an earlier mount
+// provides: it is opened in its turn.
+func openPlainSources(e *Env) error {
+	if e.treesInside {
+		return nil
+	}
+	return e.queueSources()
+}
+
+func (e *Env) queueSources() error {
+	if len(e.plain) == 0 {
+		return nil
+	}
+	kinds := make([]*kernel.Statfs, len(e.plain))
+	for i, m := range e.plain {
+		if len(e.B.Calls) > maxQueued {
+			if err := e.run(); err != nil {
+				return err
+			}
+		}
+		kinds[i] = e.copySource(e.B, m)
+	}
+	e.B.Check(func() error {
+		for i, m := range e.plain {
+			e.sources[m.index].judge(m, kinds[i])
+		}
+		return nil
+	})
 	return nil
 }
 
@@ -81,22 +117,34 @@ func (e *Env) openSource(m *mount) error {
 		}
 	}
 	b := e.onHost()
-	b.For(m.field+".source", "cannot open "+p)
-	s.h = b.OpenTree(kernel.CWD(), p, m.treeFlags())
-	s.root = b.Stat(s.h)
-	var fs *kernel.Statfs
-	if m.path == "/proc" || e.hasCovered(m.path) {
-		fs = b.Fstatfs(s.h)
-	}
+	fs := e.copySource(b, m)
 	if err := e.trees.Run(b); err != nil {
 		return err
 	}
-	m.file = s.root.Type() != unix.S_IFDIR
-	s.proc = fs != nil && fs.Type() == unix.PROC_SUPER_MAGIC
+	s.judge(m, fs)
 	if m.idmapped() {
 		return e.mapIDs(m, s.h, p)
 	}
 	return nil
+}
+
+// copySource adds the calls that open the source of a mount. The result is nil if
+// its file system does not matter.
+func (e *Env) copySource(b *kernel.Batch, m *mount) *kernel.Statfs {
+	s := &e.sources[m.index]
+	b.For(m.field+".source", "cannot open "+s.path)
+	s.h = b.OpenTree(kernel.CWD(), s.path, m.treeFlags())
+	s.root = b.Stat(s.h)
+	if m.path == "/proc" || e.hasCovered(m.path) {
+		return b.Fstatfs(s.h)
+	}
+	return nil
+}
+
+// judge notes what was opened.
+func (s *source) judge(m *mount, fs *kernel.Statfs) {
+	m.file = s.root.Type() != unix.S_IFDIR
+	s.proc = fs != nil && fs.Type() == unix.PROC_SUPER_MAGIC
 }
 
 // hasCovered reports whether masked or read-only paths lie in a directory.

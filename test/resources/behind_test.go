@@ -151,9 +151,9 @@ func TestDeleteWithChildren(t *testing.T) {
 }
 
 // A program that forks without end, within its limit, can be paused, and is gone
-// with one command and soon; the limit of five seconds is the runtime's own.
+// with one command within five seconds: mostly it takes a fiftieth of that.
 func TestDeleteForkBomb(t *testing.T) {
-	h := linuxtest.One(t) // this kernel's v2 tree has no limit of pids
+	h := linuxtest.One(t) // with a limit of processes, on v1 or v2
 	limit := int64(150)
 	for name, edit := range map[string]linuxtest.Edit{"own PID namespace": func(*specs.Spec) {}, "host's PID namespace": linuxtest.WithoutNamespace(specs.PIDNamespace)} {
 		h.Sub(t, name, func(t *testing.T, h *linuxtest.Host) {
@@ -175,7 +175,9 @@ func TestDeleteForkBomb(t *testing.T) {
 			h.Must("pause", id)
 			begin := time.Now()
 			h.Must("delete", "--force", id)
-			t.Logf("deleted after %v", time.Since(begin))
+			if took := time.Since(begin); took > 5*time.Second {
+				t.Errorf("deleted after %v", took)
+			}
 			h.CheckCleanButKeys()
 		})
 	}

@@ -53,7 +53,7 @@ func processes(h *linuxtest.Host, pid int) int {
 	return strings.Count(string(data), "\n")
 }
 
-// has tells whether cgroup v1 has a hierarchy of the controller.
+// has tells whether cgroup v1 has a hierarchy of the controller, or a file in one.
 func has(controller string) bool {
 	_, err := os.Stat("/sys/fs/cgroup/" + controller)
 	return err == nil

@@ -1,6 +1,7 @@
 package resources
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -48,8 +49,6 @@ func changes() []change {
 		{flags: "--cpu-idle 1", want: map[string]string{"cpu.idle": "1"}, unlike: "it has no idle"},
 		{flags: "--cpu-idle 0", want: map[string]string{"cpu.idle": "0"}, unlike: "it has no idle"},
 		{flags: "--cpu-share 100 --cpu-quota 20000", want: map[string]string{"cpu.shares": "100", "cpu.cfs_quota_us": "20000"}},
-		{flags: "--cpu-rt-period 900000 --cpu-rt-runtime 3000", want: map[string]string{"cpu.rt_period_us": "900000", "cpu.rt_runtime_us": "3000"}},
-		{flags: "--cpu-rt-runtime 2000", want: map[string]string{"cpu.rt_period_us": "900000", "cpu.rt_runtime_us": "2000"}},
 		{flags: "--cpuset-cpus 1", want: map[string]string{"cpuset.cpus": "1", "cpuset.mems": "0"}},
 		{flags: "--cpuset-cpus 0-1 --cpuset-mems 0", want: map[string]string{"cpuset.cpus": "0-1", "cpuset.mems": "0"}},
 		{flags: "--pids-limit 33", want: map[string]string{"pids.max": "33"}},
@@ -65,6 +64,13 @@ func changes() []change {
 		{file: `{"blockIO":{"throttleReadBpsDevice":[{"major":254,"minor":0,"rate":1073741824}]}}`, unlike: "it takes the weight only", want: map[string]string{"blkio.throttle.read_bps_device": "254:0 1073741824"}},
 		{file: `{"blockIO":{"throttleReadBpsDevice":[{"major":254,"minor":0,"rate":0}]}}`, unlike: "it takes the weight only", want: map[string]string{"blkio.throttle.read_bps_device": ""}},
 
+		// Of devices, too, all is as before, whether they had a line of their own or not.
+		{file: blockIO(1<<20, nowhere), fails: `linux.resources.blockIO.throttleWriteIOPSDevice: cannot set "240:9 5"`, unlike: "it takes the weight only"},
+		{file: blockIO(1<<30, disk), want: throttled(1 << 30), unlike: "it takes the weight only"},
+		{file: blockIO(1<<20, nowhere), fails: `linux.resources.blockIO.throttleWriteIOPSDevice: cannot set "240:9 5"`, unlike: "it takes the weight only"},
+		{file: `{"memory":{"limit":33554432,"disableOOMKiller":true},"blockIO":{"weight":250,"throttleReadBpsDevice":[{"major":240,"minor":9,"rate":5}]}}`,
+			fails: "linux.resources.blockIO.throttleReadBpsDevice: cannot set", unlike: "it takes the weight only"},
+
 		{flags: "--memory 64m --pids-limit 50 --cpuset-cpus 4000", fails: `linux.resources.cpu.cpus: cannot set "4000"`},
 		{flags: "--cpu-share 77 --pids-limit 50 --cpu-quota 5", fails: `linux.resources.cpu.quota: cannot set "5"`},
 		{flags: "--cpu-share 1", fails: "linux.resources.cpu.shares: "},
@@ -77,12 +83,84 @@ func changes() []change {
 	}
 }
 
+// changesOfRealTime are for a kernel that groups real-time processes.
+func changesOfRealTime() []change {
+	return []change{
+		{flags: "--cpu-rt-period 900000 --cpu-rt-runtime 3000", want: map[string]string{"cpu.rt_period_us": "900000", "cpu.rt_runtime_us": "3000"}},
+		{flags: "--cpu-rt-runtime 2000", want: map[string]string{"cpu.rt_period_us": "900000", "cpu.rt_runtime_us": "2000"}},
+	}
+}
+
+const (
+	disk    = `"major":254,"minor":0`
+	nowhere = `"major":240,"minor":9`
+)
+
+// blockIO asks for the same rate of bytes and operations on the disk, but for
+// that of another device, which comes last.
+func blockIO(rate int, last string) string {
+	one := func(name, device string, rate int) string {
+		return fmt.Sprintf(`"%s":[{%s,"rate":%d}]`, name, device, rate)
+	}
+	n := rate
+	if last == nowhere {
+		n = 5
+	}
+	return `{"blockIO":{"weight":222,` + strings.Join([]string{one("throttleReadBpsDevice", disk, rate), one("throttleWriteBpsDevice", disk, rate),
+		one("throttleReadIOPSDevice", disk, rate), one("throttleWriteIOPSDevice", last, n)}, ",") + "}}"
+}
+
+func throttled(rate int) map[string]string {
+	want := map[string]string{"blkio.bfq.weight": "222"}
+	for _, name := range []string{"read_bps", "write_bps", "read_iops", "write_iops"} {
+		want["blkio.throttle."+name+"_device"] = fmt.Sprintf("254:0 %d", rate)
+	}
+	return want
+}
+
+// weights asks for one of the disk's own, then for what cannot be.
+func weights(weight int, then string) string {
+	return fmt.Sprintf(`{"blockIO":{"weightDevice":[{%s,"weight":%d}%s]}}`, disk, weight, then)
+}
+
+// changesOfWeights are for a disk that knows weights.
+func changesOfWeights(file, field string) []change {
+	return []change{
+		{file: weights(333, `,{`+nowhere+`,"weight":444}`), fails: field, unlike: "it takes one weight for all"},
+		{file: weights(333, ""), want: map[string]string{file: "254:0 333\ndefault 222"}, unlike: "the same"},
+		{file: weights(444, `,{`+nowhere+`,"weight":444}`), fails: field, unlike: "the same"},
+	}
+}
+
+// changesOfRDMA are for a device, if there is one.
+func changesOfRDMA(device string) []change {
+	if device == "" {
+		return nil
+	}
+	limit := func(handles int, more string) string {
+		return fmt.Sprintf(`{"rdma":{"%s":{"hcaHandles":%d}}%s}`, device, handles, more)
+	}
+	const wrong = `,"unified":{"memory.high":"many"}`
+	return []change{
+		{file: limit(3, wrong), fails: `linux.resources.unified["memory.high"]: cannot set "many"`},
+		{file: limit(3, ""), want: map[string]string{"rdma.max": device + " hca_handle=3 hca_object=max"}},
+		{file: limit(4, wrong), fails: `linux.resources.unified["memory.high"]: cannot set "many"`},
+	}
+}
+
 // Each change sets what it names and nothing else, in any file of any controller,
 // as runc's does. What fails changes nothing.
 func TestUpdate(t *testing.T) {
 	h := linuxtest.One(t)
 	if h.V2 {
 		t.Skip("this machine has no v1 hierarchies")
+	}
+	list := changes()
+	if has("cpu/cpu.rt_runtime_us") {
+		list = append(list, changesOfRealTime()...)
+	}
+	if linuxtest.WeighDisk(t) {
+		list = append(list, changesOfWeights("blkio.bfq.weight_device", `linux.resources.blockIO.weightDevice: cannot set "240:9 444": write `)...)
 	}
 	runc := h.With("runc")
 	bundle := h.Bundle(forever())
@@ -93,7 +171,7 @@ func TestUpdate(t *testing.T) {
 		st, _ := host.State(h.ID(name))
 		pids[host] = st.PID
 	}
-	for _, c := range changes() {
+	for _, c := range list {
 		what := c.flags + c.file
 		before := readAll(t, h, pids[h])
 		r := update(t, h, h.ID("tongs"), c)
@@ -203,6 +281,9 @@ func changesV2(controllers bool) []change {
 		change{flags: "--cpu-period 100000", want: map[string]string{"cpu.max": "max 100000"}},
 		change{flags: "--cpu-share 2048 --pids-limit 50", want: map[string]string{"cpu.weight": "174", "cpu.weight.nice": "-2", "pids.max": "50"}},
 		change{flags: "--cpuset-cpus 0", want: map[string]string{"cpuset.cpus": "0", "cpuset.cpus.effective": "0"}},
+		change{file: blockIO(1<<20, nowhere), fails: `linux.resources.blockIO.throttleWriteIOPSDevice: cannot set "240:9 wiops=5": write `},
+		change{file: blockIO(1<<30, disk), want: map[string]string{"io.bfq.weight": "default 222", "io.max": "254:0 rbps=1073741824 wbps=1073741824 riops=1073741824 wiops=1073741824"}},
+		change{file: blockIO(1<<20, nowhere), fails: `linux.resources.blockIO.throttleWriteIOPSDevice: cannot set "240:9 wiops=5": write `},
 		change{flags: "--memory 32m --pids-limit 40 --cpu-quota 5", fails: `linux.resources.cpu.quota: cannot set "5 100000"`},
 		change{flags: "--memory 32m --pids-limit 40 --cpuset-cpus 4000", fails: `linux.resources.cpu.cpus: cannot set "4000"`},
 	)
@@ -211,6 +292,7 @@ func changesV2(controllers bool) []change {
 // On cgroup v2 too, what is not named stays, and what fails changes nothing.
 func TestUpdateV2(t *testing.T) {
 	h := linuxtest.OneV2(t)
+	weighs := linuxtest.WeighDisk(t)
 	controllers, err := os.ReadFile("/sys/fs/cgroup/cgroup.controllers")
 	if err != nil {
 		t.Fatal(err)
@@ -220,7 +302,12 @@ func TestUpdateV2(t *testing.T) {
 		s.Linux.Resources.Unified = map[string]string{"hugetlb.2MB.max": "4194304", "cgroup.max.depth": "7"}
 	}), id)
 	st, _ := h.State(id)
-	for _, c := range changesV2(strings.Contains(string(controllers), "memory")) {
+	list := changesV2(strings.Contains(string(controllers), "memory"))
+	if weighs { // in the virtual machine
+		list = append(list, changesOfRDMA(linuxtest.RDMADevice(t))...)
+		list = append(list, changesOfWeights("io.bfq.weight", `linux.resources.blockIO.weightDevice: cannot set "240:9 444": write `)...)
+	}
+	for _, c := range list {
 		want := readAll(t, h, st.PID)
 		r := update(t, h, id, c)
 		if (r.Status != 0) != (c.fails != "") || !strings.Contains(strings.ReplaceAll(r.Stderr, `\"`, `"`), c.fails) {

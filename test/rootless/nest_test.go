@@ -126,3 +126,26 @@ func TestRootOfUserNamespace(t *testing.T) {
 		}
 	})
 }
+
+// A network namespace that tongs cannot make ahead: the container's process tries
+// itself, and what it is told is the error.
+func TestNoMoreNetworkNamespaces(t *testing.T) {
+	linuxtest.Each(t, func(t *testing.T, h *linuxtest.Host) {
+		h = h.AsUser()
+		dir := h.Bundle(linuxtest.Inside("/dev/null"), func(s *specs.Spec) {
+			linuxtest.WithoutNamespace(specs.UserNamespace)(s)
+			linuxtest.Namespace(specs.NetworkNamespace, "")(s)
+			s.Linux.UIDMappings, s.Linux.GIDMappings = nil, nil
+		})
+		for limit, status := range map[string]int{"0": 1, "1000": 0} {
+			script := "echo " + limit + " >/proc/sys/user/max_net_namespaces && exec \"$@\""
+			out := h.Tool("unshare", append([]string{"-Urm", "sh", "-c", script, "sh"}, h.Argv("run", "--bundle", dir, h.ID("a"+limit))...)...)
+			linuxtest.Equal(t, "status with a limit of "+limit, out.Status, status)
+			if status != 0 {
+				contains(t, out.Stderr, "linux.namespaces", "unshare(CLONE_NEWNET)", "ENOSPC", "max_*_namespaces")
+			} else {
+				linuxtest.Equal(t, "errors", out.Stderr, "")
+			}
+		}
+	})
+}

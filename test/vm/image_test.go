@@ -19,6 +19,11 @@ type image struct{ dir string }
 
 func (i image) file(name string) string { return filepath.Join(i.dir, name) }
 
+// kernel is that of a suite, with its initial file system.
+func (i image) kernel(suite string) []string {
+	return []string{"-kernel", i.file(suite + "/vmlinuz"), "-initrd", i.file(suite + "/initrd")}
+}
+
 // sources are the files that an image is made from.
 func sources() []string { return []string{"image", "packages", "tests.service", "tests.target"} }
 
@@ -35,9 +40,7 @@ func openImage(t *testing.T) image {
 	}
 	unlock := lock(t, cache)
 	defer unlock()
-	suite := os.Getenv("TONGS_VM_KERNEL")
 	hash := sha256.New()
-	fmt.Fprintf(hash, "kernel %q\n", suite)
 	for _, name := range sources() {
 		data, err := os.ReadFile(name)
 		if err != nil {
@@ -48,7 +51,7 @@ func openImage(t *testing.T) image {
 	i := image{filepath.Join(cache, fmt.Sprintf("%x", hash.Sum(nil)[:8]))}
 	if _, err := os.Stat(i.dir); err != nil {
 		begin := time.Now()
-		i.make(t, suite)
+		i.make(t)
 		t.Logf("the image took %.0f s to make", time.Since(begin).Seconds())
 	}
 	now := time.Now()
@@ -92,13 +95,13 @@ func lock(t *testing.T, cache string) (unlock func()) {
 const imageTime = 15 * time.Minute
 
 // make runs the script, whose output is shown if it fails.
-func (i image) make(t *testing.T, suite string) {
+func (i image) make(t *testing.T) {
 	t.Helper()
 	made := i.dir + ".new"
 	if err := os.RemoveAll(made); err != nil { // a test that was killed
 		t.Fatal(err)
 	}
-	cmd := exec.Command("./image", made, suite)
+	cmd := exec.Command("./image", made)
 	log, err := runBounded(cmd, imageTime)
 	if err != nil {
 		os.RemoveAll(made)

@@ -35,16 +35,21 @@ type machine struct {
 // bootDisk starts the machine with the image's disk and that of the tests, which
 // write to a port of virtio-serial. What is written to the disks is lost at the
 // end.
-func bootDisk(t *testing.T, i image, tests string) *machine {
+func bootDisk(t *testing.T, i image, s setup, tests string) *machine {
 	console := filepath.Join(t.TempDir(), "console")
-	m := boot(t, console, "-m", "2048", "-kernel", i.file("vmlinuz"), "-initrd", i.file("initrd"),
-		"-append", "root=/dev/vda rw console=ttyS0 panic=-1 net.ifnames=0 systemd.unit=tests.target "+os.Getenv("TONGS_VM_APPEND"),
+	arguments := append(i.kernel(s.suite), "-m", "2048",
+		"-append", "root=/dev/vda rw console=ttyS0 panic=-1 net.ifnames=0 systemd.unit=tests.target "+s.append,
 		"-drive", "if=virtio,format=raw,snapshot=on,file="+i.file("root.img"),
 		"-drive", "if=virtio,format=raw,snapshot=on,file="+tests,
 		"-serial", "file:"+console,
 		"-chardev", "file,id=results,path=/dev/stdout",
 		"-device", "virtio-serial-pci", "-device", "virtserialport,chardev=results,name=results")
-	return m
+	if s.suite != bookworm {
+		// QEMU 7.2 sets wrong flags after cmpxchg16b, which newer kernels use to
+		// allocate memory.
+		arguments = append(arguments, "-cpu", "max,-cx16")
+	}
+	return boot(t, console, arguments...)
 }
 
 // boot starts a machine, of which the lines that it writes to the standard output
@@ -55,15 +60,9 @@ func boot(t *testing.T, console string, arguments ...string) *machine {
 	if end, ok := t.Deadline(); ok {
 		m.deadline = end.Add(-15 * time.Second)
 	}
-	cpu := "max"
-	if os.Getenv("TONGS_VM_KERNEL") != "" {
-		// QEMU 7.2 sets wrong flags after cmpxchg16b, which newer kernels use to
-		// allocate memory.
-		cpu += ",-cx16"
-	}
 	m.cmd = exec.Command("qemu-system-x86_64", append([]string{"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		// Not even where there is KVM: one machine for all who run this.
-		"-accel", "tcg,thread=multi", "-cpu", cpu, "-smp", "2"}, arguments...)...)
+		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"}, arguments...)...)
 	m.cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir()) // for the snapshots
 	m.cmd.Stderr = &m.stderr
 	out, err := m.cmd.StdoutPipe()

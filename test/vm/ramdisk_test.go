@@ -16,7 +16,7 @@ func TestRamdisk(t *testing.T) {
 		t.Skip("making the image of the virtual machine needs root")
 	}
 	i := openImage(t)
-	m := boot(t, "/dev/null", "-m", "512", "-kernel", i.file("vmlinuz"), "-initrd", ramdisk(t, "ramdisk", t.TempDir()),
+	m := boot(t, "/dev/null", "-m", "512", "-kernel", i.file("bookworm/vmlinuz"), "-initrd", ramdisk(t, "ramdisk", t.TempDir()),
 		"-append", "console=ttyS0 quiet loglevel=0 panic=-1 rdinit=/init", "-chardev", "stdio,id=results", "-serial", "chardev:results")
 	outputs := map[string]string{}
 	for _, name := range []string{"run", "run --no-pivot", "left"} {

@@ -34,7 +34,7 @@ func TestSELinux(t *testing.T) {
 		edits = append([]linuxtest.Edit{linuxtest.Shell("exec 2>&1; " + look), linuxtest.Mount("/secret", "tmpfs", "tmpfs")}, edits...)
 		bundle(t, filepath.Join(dir, "bundles", name), linuxtest.Spec(edits...))
 	}
-	m := boot(t, "/dev/null", "-m", "512", "-kernel", i.file("vmlinuz"), "-initrd", ramdisk(t, "selinux", dir),
+	m := boot(t, "/dev/null", "-m", "512", "-kernel", i.file("bookworm/vmlinuz"), "-initrd", ramdisk(t, "selinux", dir),
 		"-append", "console=ttyS0 quiet loglevel=0 panic=-1 rdinit=/init security=selinux selinux=1", "-chardev", "stdio,id=results", "-serial", "chardev:results")
 	const denied = "u:r:container_t:s0\ncat: can't open '/secret/file': Permission denied\n"
 	for _, c := range []struct{ name, want string }{

@@ -2,7 +2,8 @@
 // AppArmor is enforced, cgroup v2 has all controllers, and the kernel is Debian's.
 // The machine is QEMU without KVM, its disk is made from Debian's packages
 // (`image`) and kept in the user's cache, and the test programs are built here
-// and come on a second disk. It is booted once; each test in it becomes a subtest.
+// and come on a second disk. Each test in it becomes a subtest. It is booted once,
+// and shortly once more with cgroup v1, and with a newer kernel.
 //
 // It deliberately does not
 //   - share directories with the machine, or give it a network;
@@ -10,6 +11,7 @@
 package vm
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,9 +21,9 @@ import (
 	"time"
 )
 
-// asked is the list that scripts/vm was given: packages, then arguments of their
-// test programs. Without, it is the usual one.
-func asked() []tests {
+// asked is the machine that scripts/vm was asked for: packages, then arguments of
+// their test programs, and the kernel. Without, it is the usual one.
+func asked() setup {
 	var packages []tests
 	var arguments []string
 	for _, word := range strings.Fields(os.Getenv("TONGS_VM")) {
@@ -37,18 +39,30 @@ func asked() []tests {
 	for i := range packages {
 		packages[i].Arguments = append(packages[i].Arguments, arguments...)
 	}
-	return packages
+	return setup{suite: cmp.Or(os.Getenv("TONGS_VM_KERNEL"), bookworm), append: os.Getenv("TONGS_VM_APPEND"), tests: packages}
 }
 
-func TestVM(t *testing.T) {
+func TestVM(t *testing.T) { runIn(t, asked()) }
+
+// Cgroup v1 with all controllers, of which a host may have few.
+func TestCgroupV1(t *testing.T) {
+	runIn(t, setup{suite: bookworm, append: "systemd.unified_cgroup_hierarchy=0", tests: listV1()})
+}
+
+// The newest kernel that Debian offers.
+func TestBackports(t *testing.T) {
+	runIn(t, setup{suite: "bookworm-backports", tests: listBackports()})
+}
+
+// runIn runs the tests of a machine.
+func runIn(t *testing.T, s setup) {
 	if os.Geteuid() != 0 {
 		t.Skip("making the disk of the virtual machine needs root")
 	}
-	tests := asked()
 	disk := filepath.Join(t.TempDir(), "tests.img")
-	makeDisk(t, disk, tests)
-	m := bootDisk(t, openImage(t), disk)
-	if err := m.tests(t, tests); err != nil {
+	makeDisk(t, disk, s.tests)
+	m := bootDisk(t, openImage(t), s, disk)
+	if err := m.tests(t, s.tests); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -39,6 +39,20 @@ func (s *Stub) release() error {
 	}
 }
 
+// SendFD sends a byte to the stub for a call that receives it, with a descriptor
+// unless that is negative.
+func (s *Stub) SendFD(fd int) error {
+	var rights []byte
+	if fd >= 0 {
+		rights = unix.UnixRights(fd)
+	}
+	_, err := unix.SendmsgN(s.line, []byte{0}, rights, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+	if err != nil && err != unix.EPIPE && err != unix.ECONNRESET { // of an end, Run tells
+		return fmt.Errorf("cannot send to the container's process: %w", err)
+	}
+	return nil
+}
+
 // wait reads one byte from the stub, at the latest at end.
 func (s *Stub) wait(end time.Time) (gone bool, err error) {
 	for {

@@ -3,7 +3,6 @@ package cgroup
 import (
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -34,7 +33,7 @@ func pointer[T any](v T) *T { return &v }
 
 // settings are all fields that mean something on cgroup v2.
 func settings(t *testing.T) []setting {
-	weighDisk(t)
+	linuxtest.WeighDisk(t)
 	major, minor := disk(t)
 	device := major + ":" + minor
 	throttle := func(rate uint64) []specs.LinuxThrottleDevice {
@@ -46,7 +45,7 @@ func settings(t *testing.T) []setting {
 		d.Major, d.Minor, d.Rate = int64(unix.Major(st.Rdev)), int64(unix.Minor(st.Rdev)), rate
 		return []specs.LinuxThrottleDevice{d}
 	}
-	return []setting{
+	return append(settingsRDMA(t), []setting{
 		{name: "nothing", set: func(r *specs.LinuxResources) {}, want: map[string]string{"memory.max": "max", "cpu.weight": "100"}},
 		{name: "memory and pids", set: func(r *specs.LinuxResources) {
 			r.Memory = &specs.LinuxMemory{Limit: pointer[int64](64 << 20), Reservation: pointer[int64](32 << 20), Swap: pointer[int64](96 << 20)}
@@ -84,17 +83,22 @@ func settings(t *testing.T) []setting {
 		}, want: map[string]string{"memory.high": "50331648", "memory.min": "1048576", "cpu.max": "30000 100000", "cpu.weight": "33", "cpuset.cpus": "0",
 			"pids.max": "55", "memory.oom.group": "1"},
 			unit: map[string]string{"MemoryHigh": "50331648", "MemoryMin": "1048576", "CPUQuotaPerSecUSec": "300ms", "CPUWeight": "33", "AllowedCPUs": "0", "TasksMax": "55"}},
-	}
+	}...)
 }
 
-// weighDisk gives the disk a scheduler that knows weights.
-func weighDisk(t *testing.T) {
-	t.Helper()
-	if out, err := exec.Command("modprobe", "bfq").CombinedOutput(); err != nil {
-		t.Fatalf("modprobe bfq: %v %s", err, out)
+// settingsRDMA needs a device.
+func settingsRDMA(t *testing.T) []setting {
+	device := linuxtest.RDMADevice(t)
+	if device == "" {
+		return nil
 	}
-	if err := os.WriteFile("/sys/block/vda/queue/scheduler", []byte("bfq"), 0); err != nil {
-		t.Fatal(err)
+	limit := func(l specs.LinuxRdma) func(r *specs.LinuxResources) {
+		return func(r *specs.LinuxResources) { r.Rdma = map[string]specs.LinuxRdma{device: l} }
+	}
+	return []setting{
+		{name: "RDMA", set: limit(specs.LinuxRdma{HcaHandles: pointer[uint32](3), HcaObjects: pointer[uint32](10_000)}),
+			want: map[string]string{"rdma.max": device + " hca_handle=3 hca_object=10000"}},
+		{name: "RDMA handles", set: limit(specs.LinuxRdma{HcaHandles: pointer[uint32](0)}), want: map[string]string{"rdma.max": device + " hca_handle=0 hca_object=max"}},
 	}
 }
 
@@ -193,6 +197,7 @@ func compareUnits(t *testing.T, tongs, runc map[string]string, s setting) {
 
 // An error names the field, the file and what the kernel said.
 func TestWrongResources(t *testing.T) {
+	rdma := linuxtest.RDMADevice(t)
 	h := linuxtest.One(t)
 	each(t, h, func(t *testing.T, h *linuxtest.Host, d driver) {
 		for _, c := range []struct {
@@ -207,13 +212,19 @@ func TestWrongResources(t *testing.T) {
 			{"huge pages", func(r *specs.LinuxResources) {
 				r.HugepageLimits = []specs.LinuxHugepageLimit{{Pagesize: "3MB", Limit: 1}}
 			}, []string{"linux.resources.hugepageLimits", "hugetlb.3MB.max"}},
-			{"RDMA", func(r *specs.LinuxResources) {
+			{"RDMA device", func(r *specs.LinuxResources) {
 				r.Rdma = map[string]specs.LinuxRdma{"mlx5_9": {HcaHandles: pointer[uint32](1)}}
-			}, []string{"linux.resources.rdma", "rdma.max"}},
+			}, []string{"linux.resources.rdma: cannot set ", "mlx5_9 hca_handle=1", "rdma.max: no such device"}},
+			{"RDMA limit", func(r *specs.LinuxResources) {
+				r.Rdma = map[string]specs.LinuxRdma{rdma: {HcaHandles: pointer[uint32](1 << 31)}}
+			}, []string{"linux.resources.rdma: cannot set ", rdma + " hca_handle=2147483648", "rdma.max: invalid argument"}},
 			{"unified", func(r *specs.LinuxResources) { r.Unified = map[string]string{"memory.nonsense": "1"} }, []string{"linux.resources.unified", "memory.nonsense"}},
 			{"unknown controller", func(r *specs.LinuxResources) { r.Unified = map[string]string{"nonsense.max": "1"} }, []string{"linux.resources.unified", "nonsense"}},
 			{"unified value", func(r *specs.LinuxResources) { r.Unified = map[string]string{"memory.high": "many"} }, []string{"linux.resources.unified", "memory.high", "many"}},
 		} {
+			if c.name == "RDMA limit" && rdma == "" {
+				continue
+			}
 			h.Sub(t, c.name, func(t *testing.T, h *linuxtest.Host) {
 				name := h.ID("a")
 				r := d.run(h, "run", "--bundle", h.Bundle(linuxtest.Args("/bin/true"), d.place(name), func(s *specs.Spec) { c.set(s.Linux.Resources) }), name)

@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -187,6 +189,50 @@ func TestUnitUpdateAndReload(t *testing.T) {
 	if got := loadState(t, "e2e-"+id+".scope"); got != "not-found" {
 		t.Errorf("the unit is left: %s", got)
 	}
+}
+
+// Many containers at a time, with limits, do not get into each other's way at
+// systemd either.
+func TestManyUnits(t *testing.T) {
+	h := linuxtest.One(t)
+	d := systemdDriver()
+	const containers, workers = 32, 16
+	id := func(i int) string { return h.ID(fmt.Sprint(i)) }
+	bundles := make([]string, containers)
+	for i := range bundles {
+		bundles[i] = h.Bundle(linuxtest.Args("/bin/sleep", "1000"), d.place(id(i)), func(s *specs.Spec) {
+			s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: pointer[int64](32 << 20)}
+			s.Linux.Resources.Pids = &specs.LinuxPids{Limit: pointer(int64(20 + i))}
+		})
+	}
+	var wg sync.WaitGroup
+	var next atomic.Int32
+	for range workers {
+		h.Go(&wg, func() {
+			for i := int(next.Add(1)) - 1; i < containers; i = int(next.Add(1)) - 1 {
+				if r := d.run(h, "run", "--detach", "--bundle", bundles[i], id(i)); r.Status != 0 {
+					t.Errorf("run: status %d, stderr %s", r.Status, r.Stderr)
+					continue
+				}
+				for file, want := range map[string]int{"pids.max": 20 + i, "memory.max": 32 << 20} {
+					got, err := os.ReadFile("/sys/fs/cgroup/system.slice/e2e-" + id(i) + ".scope/" + file)
+					if strings.TrimSpace(string(got)) != fmt.Sprint(want) {
+						t.Errorf("%s is %q, want %d: %v", file, got, want, err)
+					}
+				}
+				if r := d.run(h, "delete", "--force", id(i)); r.Status != 0 {
+					t.Errorf("delete: status %d, stderr %s", r.Status, r.Stderr)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for i := range containers {
+		if got := loadState(t, "e2e-"+id(i)+".scope"); got != "not-found" {
+			t.Errorf("the unit is left: %s", got)
+		}
+	}
+	h.CheckCleanButKeys()
 }
 
 // A unit with the name, which is not a container's, is not taken.

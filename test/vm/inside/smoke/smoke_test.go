@@ -32,6 +32,12 @@ func TestControllers(t *testing.T) {
 	}
 }
 
+func TestRDMA(t *testing.T) {
+	if linuxtest.RDMADevice(t) == "" {
+		t.Error("the kernel makes no RDMA device")
+	}
+}
+
 func TestAppArmor(t *testing.T) {
 	if list := read(t, "/sys/kernel/security/lsm"); !strings.Contains(list, "apparmor") {
 		t.Errorf("no AppArmor: %s", list)

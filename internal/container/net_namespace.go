@@ -1,0 +1,93 @@
+package container
+
+import (
+	"os"
+	"runtime"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// netNamespace is a new network namespace for a container. The kernel takes half
+// a millisecond to make one, a tenth of a whole run: a thread of its own does it,
+// on another processor, while the container gets its state, its cgroup and its
+// process, which is then given the namespace.
+type netNamespace struct{ made chan int }
+
+// makeNetNamespace begins to make the network namespace that a configuration asks
+// for. It returns nil if the container's process has to make it: one that belongs
+// to the container's user namespace only it can make, and on a machine with one
+// processor nothing would be won.
+func makeNetNamespace(spec *specs.Spec) *netNamespace {
+	if spec.Linux == nil || os.Geteuid() != 0 || runtime.NumCPU() == 1 {
+		return nil
+	}
+	wanted := false
+	for _, n := range spec.Linux.Namespaces {
+		switch n.Type {
+		case specs.UserNamespace:
+			return nil
+		case specs.NetworkNamespace:
+			wanted = n.Path == ""
+		}
+	}
+	if !wanted {
+		return nil
+	}
+	n := &netNamespace{made: make(chan int, 1)}
+	go func() {
+		runtime.LockOSThread() // for ever, so that the thread ends with this function
+		n.made <- unshareNet()
+	}()
+	return n
+}
+
+// unshareNet moves the calling thread into a new network namespace, whose
+// loopback device it brings up, and returns a descriptor of that, or -1: the
+// container's process, which then tries itself, gets the error. The first thread
+// of a process cannot end before the others, and would keep the namespace.
+func unshareNet() int {
+	if unix.Gettid() == os.Getpid() || unix.Unshare(unix.CLONE_NEWNET) != nil || raiseLoopback() != nil {
+		return -1
+	}
+	fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1
+	}
+	return fd
+}
+
+// raiseLoopback brings lo up in the calling thread's network namespace
+// (netdevice(7)).
+func raiseLoopback() error {
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(s)
+	request, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	request.SetUint16(unix.IFF_UP)
+	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, request)
+}
+
+// give waits until the namespace is made and gives it away by send, which gets -1
+// if it could not be made or is given away already.
+func (n *netNamespace) give(send func(fd int) error) error {
+	fd := <-n.made
+	n.made <- -1
+	err := send(fd)
+	if fd >= 0 {
+		unix.Close(fd)
+	}
+	return err
+}
+
+// close frees what was not given away.
+func (n *netNamespace) close() {
+	if n != nil {
+		_ = n.give(func(int) error { return nil })
+	}
+}
