@@ -50,6 +50,6 @@ func (a *app) restore(o *options, id string) (int, error) {
 		return exitFailure, err
 	}
 	r.CreateOptions = a.createOptions(o, id)
-	r.Detach, r.NoSubreaper, r.ListenFDs, r.NotifySocket = o.detach, o.noSubreaper, 0, ""
+	r.Detach, r.NoSubreaper, r.ListenFDs = o.detach, o.noSubreaper, 0
 	return container.Restore(s, r)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"tongs/internal/bundle"
@@ -13,6 +14,7 @@ import (
 	"tongs/internal/criu"
 	"tongs/internal/kernel"
 	"tongs/internal/kernel/host"
+	"tongs/internal/notify"
 	"tongs/internal/rootfs"
 	"tongs/internal/setup"
 	"tongs/internal/state"
@@ -217,6 +219,11 @@ func criuConfig(annotations map[string]string) string {
 // its standard streams were.
 func (c *checkpointing) describe() error {
 	for _, n := range c.st.Config.Namespaces {
+		if n.Path != "" {
+			if err := restorable(namespaceType(n.Type)); err != nil {
+				return err
+			}
+		}
 		if n.Path == "" || n.Type != "NEWNET" && n.Type != "NEWPID" {
 			continue
 		}
@@ -236,6 +243,16 @@ func (c *checkpointing) describe() error {
 	return c.dirs.images.Write(descriptorsName, state.EncodeDescriptors(c.st.ExternalDescriptors))
 }
 
+// restorable refuses types of namespaces that CRIU cannot join, or in which the
+// mounts could not be prepared. A checkpoint that could not be restored is none.
+func restorable(t specs.LinuxNamespaceType) error {
+	switch t {
+	case specs.UserNamespace, specs.MountNamespace, specs.CgroupNamespace:
+		return fmt.Errorf("linux.namespaces: criu cannot restore a container in a %s namespace that is given by path", t)
+	}
+	return nil
+}
+
 // descriptorsName is where runc keeps what the standard streams were, too.
 const descriptorsName = "descriptors.json"
 
@@ -251,6 +268,10 @@ func (c *checkpointing) describeMounts() error {
 	b, err := bundle.Load(c.st.Tongs.Bundle)
 	if err != nil {
 		return fmt.Errorf("cannot read the container's configuration: %w", err)
+	}
+	c.opts.OrphanTerminal = b.Spec.Process.Terminal
+	if notify.HasDir(c.dir.FD()) {
+		b.Spec.Mounts = append(b.Spec.Mounts, notifyMount(c.dir))
 	}
 	root, err := openRootOf(c.process, c.st.PID)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"tongs/internal/criu"
 	"tongs/internal/kernel"
 	"tongs/internal/kernel/stub"
+	"tongs/internal/notify"
 	"tongs/internal/setup"
 	"tongs/internal/state"
 )
@@ -75,6 +76,9 @@ func (r *restoration) restore(store *state.Store) (err error) {
 	if r.opts, err = r.options(); err != nil {
 		return err
 	}
+	if err := r.checkProfile(); err != nil {
+		return err
+	}
 	program, err := criu.Find()
 	if err != nil {
 		return err
@@ -91,6 +95,9 @@ func (r *restoration) restore(store *state.Store) (err error) {
 	}
 	defer r.group.Close()
 	r.onFailure(func() { _ = r.group.Kill() }) // what CRIU has left
+	if err := r.restoreNotify(); err != nil {
+		return err
+	}
 	if err := r.startCRIU(program); err != nil {
 		return err
 	}
@@ -109,11 +116,26 @@ func (r *restoration) options() (*criu.Options, error) {
 	if err != nil {
 		return nil, err
 	}
-	opts.EvasiveDevices, opts.Sibling = true, true
+	if l := r.b.Spec.Linux; l != nil {
+		for _, n := range l.Namespaces {
+			if n.Path != "" {
+				err = errors.Join(err, restorable(n.Type))
+			}
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if opts.AutoDedup && r.b.Spec.Linux != nil && slices.ContainsFunc(r.b.Spec.Linux.Namespaces, isUser) {
+		return nil, errors.New("--auto-dedup: criu can only read the images of a container that has a user namespace")
+	}
+	opts.EvasiveDevices, opts.Sibling, opts.OrphanTerminal = true, true, r.b.Spec.Process.Terminal
 	opts.LSMProfile, opts.LSMContext = r.o.LSMProfile, r.o.LSMContext
 	opts.ConfigFile = criuConfig(r.b.Spec.Annotations)
 	return opts, nil
 }
+
+func isUser(n specs.LinuxNamespace) bool { return n.Type == specs.UserNamespace }
 
 // describeStreams connects the pipes that the standard streams were with what
 // they are now.
@@ -142,12 +164,9 @@ func (r *restoration) startCRIU(program string) error {
 		return err
 	}
 	r.session = session
-	r.env.Restore = &setup.Restore{Dir: hidden(filepath.Dir(r.dir.Path())), Socket: kernel.NewHandle(int64(theirs), "criu"),
+	r.env.Restore = &setup.Restore{Dir: hidden(filepath.Dir(r.dir.Path())), Socket: kernel.NewHandle(int64(theirs), "criu"), OwnCgroups: r.opts.Cgroups == criu.CgroupIgnore,
 		Work: kernel.NewHandle(int64(r.dirs.work.FD()), "work"), Program: program, Args: criu.Args, Env: os.Environ()}
-	if !r.dirs.images.HasParent() {
-		r.env.Restore.Images = kernel.NewHandle(int64(r.dirs.images.FD()), "images")
-	}
-	if err := r.env.Do(setup.RestoreHostOrder()); err != nil {
+	if err := r.openOnHost(); err != nil {
 		return err
 	}
 	cgroupFD, err := r.group.FD()
@@ -183,46 +202,6 @@ func (r *restoration) startCRIU(program string) error {
 	return r.stub.Exec(r.env.B)
 }
 
-// hidden is the directory that CRIU's mounts are put over: that of all states,
-// which CRIU has no use for, or the first on its path that others cannot search,
-// since root of a user namespace must get there.
-func hidden(store string) string {
-	for i, c := range store {
-		if c != '/' || i == 0 {
-			continue
-		}
-		if st, err := os.Stat(store[:i]); err != nil || st.Mode()&0o001 == 0 {
-			return store[:i]
-		}
-	}
-	return store
-}
-
-// openDirs opens directories as they are in CRIU's mount namespace: that of its
-// work, where CRIU must be to mount anything there, and images that are shown there.
-func (r *restoration) openDirs() (err error) {
-	root := "/proc/" + strconv.Itoa(r.stub.PID) + "/root"
-	open := func(field, dir string) (int, error) {
-		fd, err := unix.Open(root+dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return -1, fmt.Errorf("%s: cannot open %q: %w", field, root+dir, err)
-		}
-		r.within = append(r.within, fd)
-		return fd, nil
-	}
-	if r.opts.WorkDir, err = open("--work-path", r.env.Restore.WorkDir()); err == nil && r.env.Restore.Shown {
-		r.opts.ImagesDir, err = open("--image-path", r.env.Restore.ImagesDir())
-	}
-	return err
-}
-
-func (r *restoration) closeDirs() {
-	for _, fd := range r.within {
-		unix.Close(fd)
-	}
-	r.dirs.close()
-}
-
 // describe tells CRIU of what was prepared for it.
 func (r *restoration) describe() error {
 	r.opts.Root = r.env.Restore.Root
@@ -234,8 +213,6 @@ func (r *restoration) describe() error {
 		switch n.Type {
 		case specs.NetworkNamespace, specs.PIDNamespace:
 			r.opts.Inherit = append(r.opts.Inherit, criu.InheritFD{Key: namespaceKey(name), FD: n.FD})
-		case specs.CgroupNamespace:
-			return errors.New("linux.namespaces: criu cannot join a cgroup namespace")
 		default:
 			r.opts.JoinNS = append(r.opts.JoinNS, criu.Pair{Key: file, Value: n.Path})
 		}
@@ -281,22 +258,19 @@ func (r *restoration) runCRIU() error {
 
 // notice hears how far CRIU has come.
 func (r *restoration) notice(n criu.Notice) error {
-	switch n.Script {
-	case "orphan-pts-master":
+	if n.Script == "orphan-pts-master" {
 		return r.takeTerminal(n.FD)
-	case "setup-namespaces": // they are, and empty
-		if n.FD >= 0 {
-			unix.Close(n.FD)
-		}
-		return r.setUpNamespaces(n.PID)
-	case "post-restore": // the processes are, and stopped
-		if n.FD >= 0 {
-			unix.Close(n.FD)
-		}
-		return r.adopt(n.PID)
 	}
 	if n.FD >= 0 {
 		unix.Close(n.FD)
+	}
+	switch n.Script {
+	case "setup-namespaces": // they are, and empty
+		return r.setUpNamespaces(n.PID)
+	case "post-restore": // the processes are, and stopped
+		return r.adopt(n.PID)
+	case "pre-resume": // and have their rights, too
+		return r.beforeResume()
 	}
 	return nil
 }
@@ -318,11 +292,42 @@ func (r *restoration) setUpNamespaces(pid int) error {
 		_, err := r.lend(func(k kernel.Kernel, _ kernel.Handle) (kernel.Handle, error) {
 			return kernel.Handle{}, r.env.RaiseLoopback(k, pid)
 		})
+		if err == nil {
+			err = r.restoreNetDevices(pid)
+		}
 		if err != nil {
 			return err
 		}
 	}
 	return r.env.RunRuntimeHooks(pid)
+}
+
+// restoreNotify gives the container the directory of a service manager's socket if
+// there is such a manager or the container had it. Nobody waits at the socket: the
+// program may have said long ago that it is ready.
+func (r *restoration) restoreNotify() error {
+	had, err := r.dirs.images.HasMount(notify.Inside)
+	if err != nil {
+		return fmt.Errorf("--image-path: %w", err)
+	}
+	if !had && r.o.NotifySocket == "" {
+		return nil
+	}
+	return r.showNotify()
+}
+
+// restoreNetDevices moves linux.netDevices into a new network namespace. In one
+// that is given by path they have stayed.
+func (r *restoration) restoreNetDevices(pid int) error {
+	if len(r.b.Spec.Linux.NetDevices) == 0 {
+		return nil
+	}
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return fmt.Errorf("linux.netDevices: cannot open the process %d: pidfd_open: %w", pid, err)
+	}
+	defer unix.Close(pidfd)
+	return r.moveNetDevicesTo(pid, pidfd)
 }
 
 // adopt makes the restored process that of the container.
@@ -340,6 +345,22 @@ func (r *restoration) adopt(pid int) (err error) {
 		return err
 	}
 	return r.dir.Write(r.st)
+}
+
+// beforeResume is the last look at the process. CRIU would let it go on whatever
+// it is told, and wait for ever if the process alone were killed: so both are, with
+// all others in the cgroup.
+func (r *restoration) beforeResume() error {
+	if r.pid == 0 {
+		return nil
+	}
+	err := r.checkLabels()
+	if err != nil {
+		_ = unix.PidfdSendSignal(r.pidfd, unix.SIGKILL, nil, 0) // it may have been killed
+		err = errors.Join(err, r.group.Kill())
+		r.stub.Kill()
+	}
+	return err
 }
 
 // noteTimeNamespace adds a time namespace to the state if CRIU has made one, so

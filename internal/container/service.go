@@ -21,13 +21,24 @@ func (c *creation) announce() error {
 	if c.o.NotifySocket == "" {
 		return nil
 	}
+	return c.showNotify()
+}
+
+// showNotify adds the directory of the socket to the container.
+func (c *creation) showNotify() error {
+	spec := c.b.Spec
 	if err := notify.MakeDir(c.dir.FD()); err != nil {
 		return err
 	}
-	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: notify.Inside, Type: "bind", Source: c.dir.Path() + "/" + notify.DirName,
-		Options: []string{"bind", "nosuid", "noexec", "nodev", "ro"}})
+	spec.Mounts = append(spec.Mounts, notifyMount(c.dir))
 	spec.Process.Env = append(spec.Process.Env, notify.Env())
 	return nil
+}
+
+// notifyMount is what the container sees of the directory of that socket.
+func notifyMount(d *state.Dir) specs.Mount {
+	return specs.Mount{Destination: notify.Inside, Type: "bind", Source: d.Path() + "/" + notify.DirName,
+		Options: []string{"bind", "nosuid", "noexec", "nodev", "ro"}}
 }
 
 // awaitReady prepares to wait for the container's program to be ready, and

@@ -181,13 +181,6 @@ func (d *Directory) checkFile(name string) error {
 	return nil
 }
 
-// HasParent reports whether the images build on others.
-func (d *Directory) HasParent() bool {
-	var st unix.Stat_t
-	err := unix.Fstatat(d.fd, parentLink, &st, unix.AT_SYMLINK_NOFOLLOW)
-	return err != unix.ENOENT
-}
-
 // written reports whether CRIU writes a file of that name where it works.
 func written(name string) bool {
 	return strings.HasSuffix(name, ".log") || strings.HasPrefix(name, "stats-")
@@ -214,16 +207,8 @@ func (d *Directory) chain(check func(*Directory) error) error {
 		if err := check(at); err != nil {
 			return err
 		}
-		buf := make([]byte, unix.PathMax)
-		n, err := unix.Readlinkat(at.fd, parentLink, buf)
-		if err == unix.ENOENT || err == unix.EINVAL { // none, or a file of that name
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("cannot read the link %q in %q: %w", parentLink, at.path, err)
-		}
-		next, err := at.openParent(string(buf[:n]))
-		if err != nil {
+		next, err := at.next()
+		if err != nil || next == nil {
 			return err
 		}
 		if at != d {
@@ -232,6 +217,32 @@ func (d *Directory) chain(check func(*Directory) error) error {
 		at = next
 	}
 	return fmt.Errorf("%q: there are more than %d parents", d.path, maxParents)
+}
+
+// Parents opens the directories of images that these build on, the next first.
+// They are the caller's to close, whatever the error.
+func (d *Directory) Parents() (list []*Directory, err error) {
+	for at := d; len(list) <= maxParents; at = list[len(list)-1] {
+		next, err := at.next()
+		if err != nil || next == nil {
+			return list, err
+		}
+		list = append(list, next)
+	}
+	return list, fmt.Errorf("%q: there are more than %d parents", d.path, maxParents)
+}
+
+// next opens the directory that the images build on; nil if they build on none.
+func (d *Directory) next() (*Directory, error) {
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(d.fd, parentLink, buf)
+	if err == unix.ENOENT || err == unix.EINVAL { // none, or a file of that name
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the link %q in %q: %w", parentLink, d.path, err)
+	}
+	return d.openParent(string(buf[:n]))
 }
 
 // OpenParent checks the directory of --parent-path, which counts from this one.

@@ -224,3 +224,22 @@ func TestCheckComplete(t *testing.T) {
 		d.Close()
 	}
 }
+
+func TestHasMount(t *testing.T) {
+	dir := t.TempDir()
+	for file, text := range map[string]string{"mountpoints-12.img": "x\x0b/run/notify\x01/", "mountpoints-13.img": "\x04/one", "fs-1.img": "\x04/two"} {
+		if err := os.WriteFile(dir+"/"+file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d, err := OpenImages(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	for name, want := range map[string]bool{"/run/notify": true, "/one": true, "/run": false, "/two": false, "/run/notify/x": false} {
+		if got, err := d.HasMount(name); got != want || err != nil {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+	}
+}

@@ -112,6 +112,7 @@ type Options struct {
 
 	LeaveRunning, ExtUnixSockets, TCPEstablished, TCPSkipInFlight, ShellJob, FileLocks bool
 	LinkRemap, AutoDedup, LazyPages, TrackMemory, EvasiveDevices, Sibling              bool
+	OrphanTerminal                                                                     bool // orphan_pts_master: one has its master outside, and ShellJob has no effect
 
 	PageServer  string // address
 	PagePort    int
@@ -138,7 +139,7 @@ func (o *Options) encode(e *encoder) {
 		set   bool
 	}{{3, o.LeaveRunning}, {4, o.ExtUnixSockets}, {5, o.TCPEstablished}, {6, o.EvasiveDevices}, {7, o.ShellJob}, {8, o.FileLocks},
 		{12, true /* notify_scripts */}, {15, o.TrackMemory}, {16, o.AutoDedup}, {18, o.LinkRemap}, {24, true /* manage_cgroups */},
-		{26, o.Sibling}, {46, o.TCPSkipInFlight}, {48, o.LazyPages}, {50, true /* orphan_pts_master */}} {
+		{26, o.Sibling}, {46, o.TCPSkipInFlight}, {48, o.LazyPages}, {50, o.OrphanTerminal}} {
 		e.bool(f.field, f.set)
 	}
 	e.int(9, logLevel)

@@ -20,7 +20,7 @@ func TestEncode(t *testing.T) {
 		{"consent to a notification", request{kind: notification, success: true}, "0806 1801"},
 		{"features", request{kind: featureCheck, features: 1<<MemoryTracking | 1<<LazyPages}, "0809 2a04 0801 1001"},
 		{"options at least", request{kind: Dump, options: &Options{ImagesDir: 300, WorkDir: -1}},
-			"0801 1210" + "08ac02" + "6001" + "c00101" + "900301" + "4804" + "900200"},
+			"0801 120d" + "08ac02" + "6001" + "c00101" + "4804" + "900200"},
 	} {
 		want, err := hex.DecodeString(strings.ReplaceAll(c.want, " ", ""))
 		if err != nil {
@@ -63,8 +63,9 @@ func TestOptions(t *testing.T) {
 		"TrackMemory": {func(o *Options) { o.TrackMemory = true }, 15}, "AutoDedup": {func(o *Options) { o.AutoDedup = true }, 16},
 		"LinkRemap": {func(o *Options) { o.LinkRemap = true }, 18}, "Sibling": {func(o *Options) { o.Sibling = true }, 26},
 		"TCPSkipInFlight": {func(o *Options) { o.TCPSkipInFlight = true }, 46}, "LazyPages": {func(o *Options) { o.LazyPages = true }, 48},
-		"PageServer":  {func(o *Options) { o.PageServer, o.PagePort = "::1", 9 }, 11},
-		"CgroupRoots": {func(o *Options) { o.CgroupRoots = []Pair{{"", "/x"}} }, 25}, "Freezer": {func(o *Options) { o.Freezer = "/x" }, 44},
+		"OrphanTerminal": {func(o *Options) { o.OrphanTerminal = true }, 50},
+		"PageServer":     {func(o *Options) { o.PageServer, o.PagePort = "::1", 9 }, 11},
+		"CgroupRoots":    {func(o *Options) { o.CgroupRoots = []Pair{{"", "/x"}} }, 25}, "Freezer": {func(o *Options) { o.Freezer = "/x" }, 44},
 		"EmptyNS": {func(o *Options) { o.EmptyNS = 1 << 30 }, 38}, "JoinNS": {func(o *Options) { o.JoinNS = []Pair{{"uts", "/x"}} }, 39},
 		"External": {func(o *Options) { o.External = []string{"net[1]:x"} }, 37}, "Mounts": {func(o *Options) { o.Mounts = []Pair{{"/a", "/b"}} }, 23},
 		"Inherit": {func(o *Options) { o.Inherit = []InheritFD{{"pipe:[1]", 0}} }, 27}, "ConfigFile": {func(o *Options) { o.ConfigFile = "/x" }, 51},

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,9 +39,12 @@ func Args(fd int) []string { return []string{"criu", "swrk", strconv.Itoa(fd)} }
 type Process struct {
 	*Session
 	pid    int
+	pidfd  int
 	output int // file that it writes to in place of standard output
 	reaped bool
 	ended  error // how, if not well
+
+	patience time.Duration // with its end
 }
 
 // Start starts the program.
@@ -50,7 +54,7 @@ func Start(program string) (*Process, error) {
 		return nil, err
 	}
 	defer unix.Close(theirs)
-	p := &Process{Session: session, output: -1}
+	p := &Process{Session: session, pidfd: -1, output: -1, patience: endTimeout}
 	null, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err == nil {
 		defer unix.Close(null)
@@ -61,7 +65,8 @@ func Start(program string) (*Process, error) {
 	}
 	if err == nil {
 		files := []uintptr{uintptr(null), uintptr(p.output), uintptr(p.output), uintptr(theirs)}
-		p.pid, err = syscall.ForkExec(program, Args(3), &syscall.ProcAttr{Env: os.Environ(), Files: files})
+		p.pid, err = syscall.ForkExec(program, Args(3), &syscall.ProcAttr{Env: os.Environ(), Files: files,
+			Sys: &syscall.SysProcAttr{PidFD: &p.pidfd}})
 	}
 	if err != nil {
 		p.Close()
@@ -70,12 +75,20 @@ func Start(program string) (*Process, error) {
 	return p, nil
 }
 
-// End closes the connection, after which CRIU ends, and waits for that. Its error
-// says that CRIU was not content.
+// endTimeout bounds the wait for the end of a CRIU that has nothing to do.
+const endTimeout = 30 * time.Second
+
+// End closes the connection, after which CRIU ends, and waits for that; one that
+// does not end is killed. The error says that CRIU was not content.
 func (p *Process) End() error {
 	p.Session.Close()
 	if p.reaped {
 		return p.ended
+	}
+	killed := false
+	if ready, err := poll(p.pidfd, p.patience); err == nil && !ready {
+		killed = true
+		_ = unix.PidfdSendSignal(p.pidfd, unix.SIGKILL, nil, 0) // has just ended
 	}
 	var status unix.WaitStatus
 	_, err := unix.Wait4(p.pid, &status, 0, nil)
@@ -86,6 +99,8 @@ func (p *Process) End() error {
 	switch {
 	case err != nil:
 		p.ended = fmt.Errorf("cannot wait for criu: wait4: %w", err)
+	case killed:
+		p.ended = fmt.Errorf("criu did not end within %v, and was killed", p.patience)
 	case status.Signaled():
 		p.ended = fmt.Errorf("criu was killed by signal %d (%s)", status.Signal(), unix.SignalName(status.Signal()))
 	case status.ExitStatus() != 0:
@@ -115,8 +130,10 @@ func (p *Process) Close() {
 		_ = p.End() // told before
 	}
 	p.Session.Close()
-	if p.output >= 0 {
-		unix.Close(p.output)
-		p.output = -1
+	for _, fd := range []*int{&p.pidfd, &p.output} {
+		if *fd >= 0 {
+			unix.Close(*fd)
+			*fd = -1
+		}
 	}
 }

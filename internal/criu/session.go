@@ -21,7 +21,8 @@ import (
 
 // Session is a connection to a CRIU.
 type Session struct {
-	fd int
+	fd   int
+	idle time.Duration // how long it may do nothing
 }
 
 // A Notice is a notification: what CRIU has come to.
@@ -38,7 +39,7 @@ func NewPair() (*Session, int, error) {
 	if err != nil {
 		return nil, -1, fmt.Errorf("cannot make a socket pair: %w", err)
 	}
-	return &Session{fd: pair[0]}, pair[1], nil
+	return &Session{fd: pair[0], idle: idleLimit}, pair[1], nil
 }
 
 // Close closes the connection.
@@ -49,8 +50,7 @@ func (s *Session) Close() {
 	}
 }
 
-// askTimeout bounds the wait for answers that need no work. Work itself has no
-// bound: memory may have to go through a network.
+// askTimeout bounds the wait for answers that need no work.
 const askTimeout = time.Minute
 
 // maxMessage is a size that no message of CRIU reaches.
@@ -72,10 +72,7 @@ func (s *Session) send(r *request) error {
 }
 
 // receive takes one message, and the descriptor that comes with it.
-func (s *Session) receive(limit time.Duration) (*response, int, error) {
-	if err := s.wait(limit); err != nil {
-		return nil, -1, err
-	}
+func (s *Session) receive() (*response, int, error) {
 	buf, control := make([]byte, maxMessage), make([]byte, unix.CmsgSpace(4*8))
 	n, size, flags, _, err := unix.Recvmsg(s.fd, buf, control, unix.MSG_CMSG_CLOEXEC)
 	for err == unix.EINTR {
@@ -99,24 +96,24 @@ func (s *Session) receive(limit time.Duration) (*response, int, error) {
 	return r, fd, err
 }
 
-// wait waits for a message or the end of the connection; limit 0: for ever.
-func (s *Session) wait(limit time.Duration) error {
+// poll waits for a message or the end of the connection; limit below 0: for ever.
+func (s *Session) poll(limit time.Duration) (ready bool, err error) { return poll(s.fd, limit) }
+
+func poll(fd int, limit time.Duration) (ready bool, err error) {
 	end := time.Now().Add(limit)
 	for {
 		left := -1
-		if limit > 0 {
+		if limit >= 0 {
 			left = int(max(time.Until(end), 0).Milliseconds())
 		}
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}}, left)
-		switch {
-		case err == unix.EINTR:
-		case err != nil:
-			return fmt.Errorf("poll: %w", err)
-		case n == 0:
-			return fmt.Errorf("it has not answered for %v", limit)
-		default:
-			return nil
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, left)
+		if err == unix.EINTR {
+			continue
 		}
+		if err != nil {
+			return false, fmt.Errorf("poll: %w", err)
+		}
+		return n > 0, nil
 	}
 }
 
@@ -152,7 +149,7 @@ func (s *Session) Do(kind Kind, o *Options, notify func(Notice) error) (pid int,
 	}
 	var failed error
 	for {
-		r, fd, err := s.receive(0)
+		r, fd, err := s.work(kind, o)
 		if err == nil && r.kind == notification && r.success {
 			if err := notify(Notice{Script: r.script, PID: r.subject, FD: fd}); err != nil && failed == nil {
 				failed = err
@@ -178,6 +175,21 @@ func (s *Session) Do(kind Kind, o *Options, notify func(Notice) error) (pid int,
 	}
 }
 
+// work takes the next message of a CRIU that works. One that serves memory lazily
+// waits for others, who may take as long as they like.
+func (s *Session) work(kind Kind, o *Options) (*response, int, error) {
+	var err error
+	if kind == Dump && o.LazyPages {
+		_, err = s.poll(-1)
+	} else {
+		err = s.watch(o)
+	}
+	if err != nil {
+		return nil, -1, err
+	}
+	return s.receive()
+}
+
 // FailedError is a request that CRIU could not do. Its log has the reason.
 type FailedError struct {
 	Kind    Kind
@@ -199,7 +211,14 @@ func (s *Session) ask(r *request) (*response, error) {
 	if err != nil {
 		return nil, fmt.Errorf("criu %s: %w", r.kind, err)
 	}
-	a, fd, err := s.receive(askTimeout)
+	ready, err := s.poll(askTimeout)
+	if err == nil && !ready {
+		err = fmt.Errorf("it has not answered for %v", askTimeout)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("criu %s: %w", r.kind, err)
+	}
+	a, fd, err := s.receive()
 	if fd >= 0 {
 		unix.Close(fd)
 	}

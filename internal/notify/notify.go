@@ -44,6 +44,11 @@ func MakeDir(stateFD int) error {
 	return nil
 }
 
+// HasDir reports whether the container was created with that directory.
+func HasDir(stateFD int) bool {
+	return unix.Faccessat(stateFD, DirName, unix.F_OK, 0) == nil
+}
+
 // Socket is what the container's program writes to.
 type Socket struct{ fd int }
 

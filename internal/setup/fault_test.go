@@ -59,7 +59,8 @@ file /dev/pts/ptmx chr 5:2 fs=devpts
 func faultFiles(t *testing.T) map[string]*sections {
 	t.Helper()
 	streams := "-- answers --\nfile stdio:0 chr 1:3\nfile stdio:1 fifo uid=7\nfile /dev/null chr 1:3\n"
-	return map[string]*sections{"default": parseSections(goldenFile(t, "default")), "big": parseSections(big), "streams": parseSections(streams)}
+	return map[string]*sections{"default": parseSections(goldenFile(t, "default")), "big": parseSections(big), "streams": parseSections(streams),
+		"restore": parseSections(goldenFile(t, "restore")), "restore into a user namespace": parseSections(goldenFile(t, "restore_user_namespace"))}
 }
 
 // explained reports whether the kernel is asked for its reasons before a failure
@@ -172,6 +173,7 @@ func fieldless() []string {
 		"cannot join a new session keyring (--no-new-keyring leaves it out)", "cannot clear the umask",
 		"cannot make the link /dev/fd", "cannot make the link /dev/stdin", "cannot make the link /dev/stdout", "cannot make the link /dev/stderr",
 		"cannot make the link /dev/core", "cannot make the link /dev/ptmx", "cannot open /dev/null of the container",
+		"cannot make a mount namespace for criu", "cannot make a file system for criu's mounts on /run/tongs", "cannot set the umask", "cannot execute /usr/sbin/criu",
 		"cannot report", "cannot reset the processor affinity", "cannot wait for start", "cannot close descriptors"}
 }
 
@@ -183,6 +185,9 @@ func known(path string) bool {
 	}
 	if path == "process.user" {
 		return true // its parts are served by several rows
+	}
+	if strings.HasPrefix(path, "--") {
+		return true // an option of the command line
 	}
 	for _, order := range [][]Step{HostOrder(), TreeOrder(), CreateOrder(), TailOrder()} {
 		for _, s := range order {

@@ -239,7 +239,7 @@ func setOptions(e *Env, options string) error {
 		case "exec":
 			e.Joined = &Container{Namespaces: unix.CLONE_NEWNS | unix.CLONE_NEWPID, Keyring: true}
 		case "restore":
-			e.Restore = &Restore{Dir: "/run/tongs",
+			e.Restore = &Restore{Dir: "/run/tongs", OwnCgroups: len(words) > 1 && words[1] == "own-cgroups",
 				Program: "/usr/sbin/criu", Args: func(n int) []string { return []string{"criu", "swrk", strconv.Itoa(n)} }, Env: []string{"PATH=/usr/sbin"}}
 		case "cgroup-v2":
 			e.CgroupV2 = true
@@ -281,7 +281,8 @@ func (p *plan) exec() error {
 func (p *plan) restore() error {
 	p.order = "restore host order"
 	r := p.env.Restore
-	for name, h := range map[string]*kernel.Handle{"criu": &r.Socket, "work": &r.Work, "images": &r.Images} {
+	r.Images = make([]kernel.Handle, 2)
+	for name, h := range map[string]*kernel.Handle{"criu": &r.Socket, "work": &r.Work, "images": &r.Images[0], "parents": &r.Images[1]} {
 		*h = kernel.NewHandle(p.world.add(file{path: "host:/" + name, mode: unix.S_IFDIR | 0o700}), name)
 	}
 	if err := p.env.Do(RestoreHostOrder()); err != nil {

@@ -2,6 +2,7 @@ package setup
 
 import (
 	"errors"
+	"strconv"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -17,14 +18,16 @@ import (
 // configuration are made once as for a new container, so that what they are
 // mounted on exists where it must and as it is made for those.
 type Restore struct {
-	Dir     string        // what the mounts are put over, in this namespace: a directory that CRIU has no use for
-	Socket  kernel.Handle // CRIU's end of the connection
-	Work    kernel.Handle // the directory that it works in; then a copy of its mount
-	Images  kernel.Handle // a directory of images that build on no others; then, if Shown, a copy of its mount
-	Shown   bool          // the images are in this namespace as well
+	Dir     string          // what the mounts are put over, in this namespace: a directory that CRIU has no use for
+	Socket  kernel.Handle   // CRIU's end of the connection
+	Work    kernel.Handle   // the directory that it works in; then a copy of its mount
+	Images  []kernel.Handle // the directories of images, each before those that it builds on; then, if Shown, copies of their mounts
+	Shown   bool            // the images are in this namespace as well
 	Program string
 	Args    func(socket int) []string
 	Env     []string
+	// CRIU makes no cgroup namespace if it does not manage cgroups.
+	OwnCgroups bool
 
 	// What the steps find.
 	Root      string // path of the root
@@ -48,7 +51,7 @@ func RestoreHostOrder() []Step {
 		{"namespaces to join", nil, openNamespaces},
 		{"trees of the host", nil, openTrees},
 		{"privileges", nil, requireTrees},
-		{"mount label", nil, lookForMountLabel},
+		{"labels", nil, lookForLabels}, // CRIU sets the process's; its keyring's and the mounts' are ours
 		{"connection", nil, func(e *Env) error { e.keep(&e.Restore.Socket); return nil }},
 		{"working directory", nil, openRestoreWork},
 		{"images", nil, openRestoreImages},
@@ -64,23 +67,12 @@ func requireTrees(e *Env) error {
 	return nil
 }
 
-// lookForMountLabel is lookForLabels without the process's, which CRIU sets.
-func lookForMountLabel(e *Env) error {
-	if e.Spec.Linux == nil || e.Spec.Linux.MountLabel == "" {
-		return nil
-	}
-	on, err := e.haveSELinux()
-	if on {
-		e.label = e.Spec.Linux.MountLabel
-	}
-	return err
-}
-
 // RestoreOrder runs in the process that becomes CRIU.
 func RestoreOrder() []Step {
 	return []Step{
 		{"bind sources", nil, openPlainSources},
 		{"keyring", nil, joinKeyring}, // the restored processes inherit it
+		{"cgroup namespace", nil, unshareCgroups},
 		{"private mounts", nil, unshareMounts},
 		{"umask 0", nil, clearUmask},
 		{"root", nil, attachRestoreRoot},
@@ -103,6 +95,16 @@ func RestoreTail() []Step {
 		{"close descriptors", nil, closeForCRIU},
 		{"execute", nil, executeCRIU},
 	}
+}
+
+// unshareCgroups makes the container's cgroup namespace in CRIU's place: the
+// processes inherit it.
+func unshareCgroups(e *Env) error {
+	if e.Restore.OwnCgroups && e.newNamespace(specs.CgroupNamespace) {
+		e.B.For("linux.namespaces", "cannot make the container's cgroup namespace")
+		e.B.Unshare(unix.CLONE_NEWCGROUP)
+	}
+	return nil
 }
 
 // unshareMounts makes the process's own mount namespace. What is mounted on the
@@ -147,38 +149,50 @@ func attachRestoreRoot(e *Env) error {
 func (r *Restore) WorkDir() string { return r.Dir + "/work" }
 
 // ImagesDir is where the images are found if they are Shown.
-func (r *Restore) ImagesDir() string { return r.Dir + "/images" }
+func (r *Restore) ImagesDir() string { return r.Dir + "/" + imagesName(0) }
 
-// openRestoreImages copies the images' mount if root of the container's user
-// namespace has to get there.
+// imagesName is the directory with the nth of the chain of images.
+func imagesName(n int) string { return "images" + strconv.Itoa(n) }
+
+// openRestoreImages copies the mounts of the images if root of the container's
+// user namespace has to get there.
 func openRestoreImages(e *Env) error {
 	r := e.Restore
-	if !r.Images.Valid() || !e.hasNamespace(specs.UserNamespace) {
+	if !e.hasNamespace(specs.UserNamespace) {
 		return nil
 	}
 	b := e.onHost()
 	b.For("--image-path", "cannot copy the directory's mount")
-	r.Images = b.OpenTree(r.Images, "", unix.OPEN_TREE_CLONE)
-	b.MountSetattr(r.Images, 0, kernel.MountAttr{Propagation: unix.MS_PRIVATE})
-	e.keep(&r.Images)
+	for i := range r.Images {
+		r.Images[i] = b.OpenTree(r.Images[i], "", unix.OPEN_TREE_CLONE)
+		b.MountSetattr(r.Images[i], 0, kernel.MountAttr{Propagation: unix.MS_PRIVATE})
+		e.keep(&r.Images[i])
+	}
 	r.Shown = true
 	return e.Host.Run(b)
 }
 
 // showImages attaches the images so that root of the container's user namespace
-// can read them: CRIU opens some as that, and the directory is the caller's alone.
-// Above it is another, of which the permissions are those of both.
+// can read them: CRIU opens some as that, and the directories are the caller's
+// alone. Above each is another, of which the permissions are those of both, and the
+// link to what the images build on.
 func (e *Env) showImages() {
 	r := e.Restore
-	e.B.For("--image-path", "cannot attach the directory at "+r.ImagesDir())
-	e.B.Mkdirat(r.dir, "images", 0o700)
-	e.moveInto("images", r.Images)
-	e.B.Mkdirat(r.dir, "top", 0o711)
-	fs := e.B.Fsopen("overlay")
-	fs.String("source", "criu")
-	fs.String("lowerdir", r.Dir+"/top:"+r.ImagesDir())
-	fs.Create()
-	e.moveInto("images", fs.Mount(unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC, "images"))
+	for i, h := range r.Images {
+		dir, top := imagesName(i), "top"+strconv.Itoa(i)
+		e.B.For("--image-path", "cannot attach the directory at "+r.Dir+"/"+dir)
+		e.B.Mkdirat(r.dir, dir, 0o700)
+		e.moveInto(dir, h)
+		e.B.Mkdirat(r.dir, top, 0o755) // CRIU opens what others build on for reading
+		if i+1 < len(r.Images) {
+			e.B.Symlinkat("../"+imagesName(i+1), r.dir, top+"/parent")
+		}
+		fs := e.B.Fsopen("overlay")
+		fs.String("source", "criu")
+		fs.String("lowerdir", r.Dir+"/"+top+":"+r.Dir+"/"+dir)
+		fs.Create()
+		e.moveInto(dir, fs.Mount(unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC, "images"))
+	}
 }
 
 func openRestoreWork(e *Env) error {

@@ -27,7 +27,7 @@ func list() []tests {
 		{Package: "test/vm/inside/exec", Seconds: 60},
 		{Package: "test/resources", Arguments: []string{"-test.run=^(TestStats|TestEventsOfMemory|TestUpdateV2)$"}, Seconds: 200}, // on v2 with controllers
 		{Package: "test/engines", Arguments: []string{"-test.run=^(TestDocker|TestPodman|TestPodmanRootless|TestContainerd)$/^systemd$"}, Seconds: 900},
-		{Package: "test/vm/inside/checkpoint", Seconds: 1800}, // minutes, since CRIU works through every page
+		{Package: "test/vm/inside/checkpoint", Arguments: []string{"-test.skip=^TestV1$"}, Seconds: 1800}, // minutes, since CRIU works through every page
 		{Package: "test/devices", Arguments: []string{"-test.run=^TestLists$"}, Seconds: 180},
 		{Package: "test/agent", Arguments: []string{"-test.run=^TestAgent$"}, Seconds: 120}, // tracing beside AppArmor
 	}
@@ -38,6 +38,7 @@ func listV1() []tests {
 	return []tests{
 		{Package: "test/resources", Arguments: []string{"-test.run=^(TestSettings|TestMistakes|TestUpdate)$/^v1$/" +
 			"^(cgroupfs|systemd|huge|no_such|weight|leaf|priority|too_many)/^(default|memory_and|no_OOM|cpu_shares|cpu_quota|cpu_burst|cpu_idle|cpuset|pids_limit|block|device|huge|networks|RDMA)"}, Seconds: 600},
+		{Package: "test/vm/inside/checkpoint", Arguments: []string{"-test.run=^(TestV1|TestBadCRIU)$"}, Seconds: 300},
 	}
 }
 

@@ -1,11 +1,17 @@
 package checkpoint
 
 import (
+	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"tongs/internal/linuxtest"
 )
@@ -41,10 +47,10 @@ func (b *box) nothingLeft() {
 	b.h.CheckCleanButKeys()
 }
 
-// A CRIU that is missing, too old, or that dies, and leaves what it has frozen.
-func TestBadCRIU(t *testing.T) {
-	h := linuxtest.One(t)
-	b := newBox(t, h)
+// fakeCRIU gives the variable of a path where the program of that name is found
+// first.
+func fakeCRIU(t *testing.T, h *linuxtest.Host) string {
+	t.Helper()
 	fake := filepath.Join(h.Dir, "fake")
 	if err := os.Mkdir(fake, 0o755); err != nil {
 		t.Fatal(err)
@@ -52,7 +58,14 @@ func TestBadCRIU(t *testing.T) {
 	if err := linuxtest.Program(fake+"/criu", "test/vm/inside/checkpoint/criu"); err != nil {
 		t.Fatal(err)
 	}
-	path := "PATH=" + fake + ":" + os.Getenv("PATH")
+	return "PATH=" + fake + ":" + os.Getenv("PATH")
+}
+
+// A CRIU that is missing, too old, or that dies, and leaves what it has frozen.
+func TestBadCRIU(t *testing.T) {
+	h := linuxtest.One(t)
+	b := newBox(t, h)
+	path := fakeCRIU(t, h)
 	b.run()
 	b.passes(20)
 	b.newImages()
@@ -61,7 +74,7 @@ func TestBadCRIU(t *testing.T) {
 	b.goesOn()
 	b.fails([]string{path, "FAKE_CRIU=old"}, "criu 3.10.0 is too old", save...)
 	b.goesOn()
-	b.fails([]string{path, "FAKE_CRIU=killed", "FAKE_CRIU_FREEZES=" + freezer(t, b)}, "criu was killed by signal 9 (SIGKILL)", save...)
+	b.fails(append(freezer(b), path, "FAKE_CRIU=killed"), "criu was killed by signal 9 (SIGKILL)", save...)
 	b.goesOn()
 	b.fails([]string{path}, "criu version: it ended without an answer", save...)
 	b.goesOn()
@@ -76,14 +89,147 @@ func TestBadCRIU(t *testing.T) {
 	b.ends()
 }
 
-func freezer(t *testing.T, b *box) string {
-	t.Helper()
-	data, err := os.ReadFile("/proc/" + itoa(b.h.WaitFor(b.id, "running").PID) + "/cgroup")
+// tongs is killed while CRIU works. The container that was to be saved goes on; of
+// the one that was to be restored nothing stays behind once it is deleted.
+func TestKilled(t *testing.T) {
+	h := linuxtest.One(t)
+	b := newBox(t, h)
+	ready := h.Dir + "/ready"
+	env := []string{fakeCRIU(t, h), "FAKE_CRIU=hangs", "FAKE_CRIU_READY=" + ready}
+	kill := func(args ...string) (request string) {
+		t.Helper()
+		p := h.Start(linuxtest.Command{Args: args, Env: env})
+		if !linuxtest.Until(func() bool {
+			data, err := os.ReadFile(ready)
+			request = string(data)
+			return err == nil && os.Remove(ready) == nil
+		}) {
+			t.Fatal("criu does not begin")
+		}
+		p.Signal(syscall.SIGKILL)
+		if r := p.Wait(); r.Signal != syscall.SIGKILL {
+			t.Errorf("it was not killed: status %d: %s", r.Status, r.Stderr)
+		}
+		return request
+	}
+	b.run()
+	b.passes(20)
+	b.newImages()
+	kill("checkpoint", "--image-path", b.images, b.id)
+	b.goesOn()
+	b.works()
+	b.checkpoint()
+	const context = "u:r:secret_t:s0" // only the request shows it on a host without SELinux
+	request := kill("restore", "-d", "-b", b.bundle, "--image-path", b.images, "--lsm-mount-context", context, b.id)
+	if !strings.Contains(request, context) {
+		t.Errorf("criu is not told of --lsm-mount-context: %q", request)
+	}
+	if r := h.Run("delete", "--force", b.id); r.Status != 0 || r.Stderr != "" {
+		t.Errorf("delete --force: status %d, %s", r.Status, r.Stderr)
+	}
+	b.nothingLeft()
+	b.restore()
+	b.works()
+	b.ends()
+}
+
+// CRIU itself is killed when it has come to what its log says, and not much
+// further, since the log is a small pipe that nobody reads on.
+func TestStages(t *testing.T) {
+	h := linuxtest.One(t)
+	config, log := filepath.Join(h.Dir, "criu.conf"), filepath.Join(h.Dir, "pipe")
+	if err := syscall.Mkfifo(log, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.Open(log, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err == nil {
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, 4096)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, dir, _ := strings.Cut(strings.TrimSpace(string(data)), "::")
-	return "/sys/fs/cgroup" + dir + "/cgroup.freeze"
+	pipe := os.NewFile(uintptr(fd), log)
+	defer pipe.Close()
+	b := newBox(t, h, func(s *specs.Spec) { s.Annotations = map[string]string{"org.criu.config": config} })
+	kill := func(stage string, args ...string) {
+		t.Helper()
+		write(t, config, "log-file="+log+"\n")
+		file := filepath.Join(h.Dir, "log")
+		os.Remove(file) // of the command before
+		p := h.Start(linuxtest.Command{Args: append([]string{"--log", file}, args...), Out: null(t)})
+		readTo(t, pipe, stage)
+		for _, pid := range childrenOf(t, p.PID) {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+		r := p.Wait()
+		data, _ := os.ReadFile(file)
+		if r.Status != 1 || !strings.Contains(string(data), "killed by signal 9 (SIGKILL)") {
+			t.Errorf("killed at %q: status %d: %s", stage, r.Status, data)
+		}
+		pipe.SetReadDeadline(time.Now()) // what is left
+		io.Copy(io.Discard, pipe)
+		write(t, config, "")
+	}
+	b.run()
+	b.passes(20)
+	b.newImages()
+	kill("Running pre-dump scripts", "checkpoint", "--image-path", b.images, b.id)
+	b.goesOn()
+	b.works()
+	b.checkpoint()
+	n := b.count()
+	for _, stage := range []string{"Running pre-restore scripts", "Running setup-namespaces scripts", "Restoring resources"} {
+		kill(stage, "restore", "-d", "-b", b.bundle, "--image-path", b.images, b.id)
+		b.nothingLeft()
+	}
+	b.restore()
+	b.passes(n)
+	b.works()
+	b.ends()
+}
+
+// readTo reads until a text has come, and little more.
+func readTo(t *testing.T, f *os.File, text string) {
+	t.Helper()
+	f.SetReadDeadline(time.Now().Add(20 * time.Second))
+	all, buf := "", make([]byte, 64)
+	for !strings.Contains(all, text) {
+		n, err := f.Read(buf)
+		if err != nil {
+			t.Errorf("criu does not come to %q: %v: %s", text, err, all)
+			return
+		}
+		all += string(buf[:n])
+	}
+}
+
+func childrenOf(t *testing.T, pid int) (list []int) {
+	t.Helper()
+	files, _ := filepath.Glob("/proc/" + itoa(pid) + "/task/*/children")
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			continue // a thread that has ended
+		}
+		for s := range strings.FieldsSeq(string(data)) {
+			n, err := strconv.Atoi(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
+// freezer is the file that freezes a container, and what to write to it.
+func freezer(b *box) []string {
+	b.t.Helper()
+	dir := b.h.CgroupDir(b.h.WaitFor(b.id, "running").PID, "freezer")
+	if b.h.V2 {
+		return []string{"FAKE_CRIU_FREEZES=" + dir + "/cgroup.freeze", "FAKE_CRIU_WRITES=1"}
+	}
+	return []string{"FAKE_CRIU_FREEZES=" + dir + "/freezer.state", "FAKE_CRIU_WRITES=FROZEN"}
 }
 
 // A container that CRIU cannot save goes on.

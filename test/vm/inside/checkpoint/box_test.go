@@ -149,16 +149,22 @@ func (b *box) passes(from int) int {
 // roundTrips saves and restores the container twice; check looks at it each time.
 func (b *box) roundTrips(flags []string, check func()) {
 	b.t.Helper()
+	b.trips(flags, flags, check)
+}
+
+// trips is roundTrips with other flags for either direction.
+func (b *box) trips(save, load []string, check func()) {
+	b.t.Helper()
 	n := b.passes(20) // a number that one that begins anew does not have soon
 	check()
 	for range 2 {
-		b.checkpoint(flags...)
+		b.checkpoint(save...)
 		saved := b.count()
 		if saved < n {
 			b.t.Fatalf("it was saved at %d, after %d", saved, n)
 		}
 		b.forget()
-		b.restore(flags...)
+		b.restore(load...)
 		n = b.passes(saved)
 		b.works()
 		check()

@@ -15,7 +15,12 @@ import (
 // A chain of memory images, each of which has only what has changed, and the rest
 // in the one before.
 func TestPreDumps(t *testing.T) {
-	b := newBox(t, linuxtest.One(t))
+	h := linuxtest.One(t)
+	h.Sub(t, "plain", func(t *testing.T, h *linuxtest.Host) { testPreDumps(t, newBox(t, h)) })
+	h.Sub(t, "user namespace", func(t *testing.T, h *linuxtest.Host) { testPreDumps(t, newUserBox(t, h)) })
+}
+
+func testPreDumps(t *testing.T, b *box) {
 	b.run()
 	n := b.passes(20)
 	for range 2 { // the second of a container that was restored
@@ -51,12 +56,29 @@ func TestPreDumps(t *testing.T) {
 }
 
 // Memory stays with the page server until it is needed: that is the CRIU which
-// has made the checkpoint.
+// has made the checkpoint. It goes on from one container to the next.
 func TestLazyPages(t *testing.T) {
 	b := newBox(t, linuxtest.One(t))
 	b.run()
+	for _, name := range []string{"-2", "-3"} {
+		next := *b
+		next.id += name
+		t.Cleanup(func() { b.h.Run("delete", "--force", next.id) })
+		b.moveLazily(&next)
+		b = &next
+	}
+	b.works()
+	b.ends()
+}
+
+// moveLazily restores the container as another, while it is still there, stopped,
+// with its memory.
+func (b *box) moveLazily(next *box) {
+	t := b.t
+	t.Helper()
 	saved := b.passes(20)
 	b.newImages()
+	next.images = b.images
 	ready, theirs, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -69,8 +91,8 @@ func TestLazyPages(t *testing.T) {
 	if zero, err := bufio.NewReader(ready).ReadByte(); err != nil || zero != 0 {
 		t.Fatalf("--status-fd got %d: %v: %s", zero, err, dump.Wait().Stderr)
 	}
-	work := filepath.Join(b.h.Dir, "work")
-	if err := os.Mkdir(work, 0o700); err != nil {
+	work, err := os.MkdirTemp(b.h.Dir, "work-")
+	if err != nil {
 		t.Fatal(err)
 	}
 	pages := exec.Command("criu", "lazy-pages", "--page-server", "--address", "127.0.0.1", "--port", port, "-D", b.images, "-W", work)
@@ -78,13 +100,9 @@ func TestLazyPages(t *testing.T) {
 		t.Fatal(err)
 	}
 	linuxtest.Until(func() bool { _, err := os.Stat(work + "/lazy-pages.socket"); return err == nil })
-	// Another container: this one is still there, stopped, with its memory.
-	other := *b
-	other.id += "-2"
-	t.Cleanup(func() { b.h.Run("delete", "--force", other.id) })
 	b.forget()
-	other.restore("--lazy-pages", "--work-path", work)
-	other.passes(saved)
+	next.restore("--lazy-pages", "--work-path", work)
+	next.passes(saved)
 	if r := dump.Wait(); r.Status != 0 {
 		t.Errorf("checkpoint: status %d: %s", r.Status, r.Stderr)
 	}
@@ -94,8 +112,6 @@ func TestLazyPages(t *testing.T) {
 	if st, ok := b.h.State(b.id); ok {
 		t.Errorf("the container is still there: %s", st.Status)
 	}
-	other.works()
-	other.ends()
 }
 
 // The images are the same, whoever makes or reads them.
@@ -150,6 +166,16 @@ func TestLeaveRunning(t *testing.T) {
 	b.restore() // as often as one likes
 	b.ends()
 	b.restore("--work-path", b.h.Dir+"/new/work")
+	b.works()
+	// Without a path.
+	for _, args := range [][]string{{"checkpoint", b.id}, {"restore", "-d", "--no-pivot", "--no-subreaper", "-b", b.bundle, b.id}} {
+		if r := b.h.Exec(linuxtest.Command{Args: args, Dir: b.h.Dir, Out: null(t)}); r.Status != 0 {
+			t.Errorf("%q: status %d", args, r.Status)
+		}
+	}
+	if _, err := os.Stat(b.h.Dir + "/checkpoint/inventory.img"); err != nil {
+		t.Error(err)
+	}
 	b.works()
 	b.ends()
 }

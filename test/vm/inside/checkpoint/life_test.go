@@ -98,28 +98,6 @@ func pipes(t *testing.T) (in, out end) {
 	return in, out
 }
 
-// Namespaces that are given by path are those of the restored container as well,
-// whatever is in them.
-func TestNetworkByPath(t *testing.T) {
-	h := linuxtest.One(t)
-	holder := exec.Command("sleep", "600")
-	holder.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	if err := holder.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { holder.Process.Kill(); holder.Wait() }()
-	path := "/proc/" + itoa(holder.Process.Pid) + "/ns/net"
-	b := newBox(t, h, linuxtest.Namespace(specs.NetworkNamespace, path))
-	b.run()
-	b.roundTrips(nil, func() {
-		got, err := os.Readlink("/proc/" + itoa(b.h.WaitFor(b.id, "running").PID) + "/ns/net")
-		if want, _ := os.Readlink(path); got != want {
-			t.Errorf("it is in %s, not in %s: %v", got, want, err)
-		}
-	})
-	b.ends()
-}
-
 // Hooks of the host's run when the namespaces are there, and those that come
 // when a container is gone, when it is.
 func TestHooks(t *testing.T) {

@@ -25,18 +25,25 @@ func TestCounter(t *testing.T) {
 		}
 	})
 	b.h.Must("update", "--pids-limit", "77", b.id)
-	if got := b.exec("/bin/cat", "/sys/fs/cgroup/pids.max"); got != "77" {
+	if got := b.exec("/bin/sh", "-c", "cat /sys/fs/cgroup/pids.max || cat /sys/fs/cgroup/pids/pids.max"); got != "77" {
 		t.Errorf("the limit is %q", got)
 	}
 	b.ends()
 }
 
-func TestUserNamespace(t *testing.T) {
+// newUserBox is a box with a user namespace.
+func newUserBox(t *testing.T, h *linuxtest.Host) *box {
+	t.Helper()
 	ids := []specs.LinuxIDMapping{{ContainerID: 0, HostID: 100000, Size: 1000}}
-	b := newBox(t, linuxtest.One(t), linuxtest.Namespace(specs.UserNamespace, ""), func(s *specs.Spec) {
+	b := newBox(t, h, linuxtest.Namespace(specs.UserNamespace, ""), func(s *specs.Spec) {
 		s.Linux.UIDMappings, s.Linux.GIDMappings = ids, ids
 	})
 	own(t, filepath.Join(b.bundle, "rootfs"), 100000)
+	return b
+}
+
+func TestUserNamespace(t *testing.T) {
+	b := newUserBox(t, linuxtest.One(t))
 	b.run()
 	b.roundTrips(nil, func() {
 		if got := strings.Fields(b.exec("/bin/cat", "/proc/1/uid_map")); strings.Join(got, " ") != "0 100000 1000" {
@@ -44,6 +51,7 @@ func TestUserNamespace(t *testing.T) {
 		}
 		b.exec("/bin/sh", "-c", "echo >/dev/null")
 	})
+	b.fails(nil, "--auto-dedup: criu can only read", "restore", "-d", "--auto-dedup", "-b", b.bundle, "--image-path", b.images, b.id)
 	b.ends()
 }
 
@@ -133,10 +141,7 @@ func TestMounts(t *testing.T) {
 }
 
 func TestTCP(t *testing.T) {
-	b := newBox(t, linuxtest.One(t), linuxtest.Args("/bin/talk", "/tmp/n"))
-	if err := linuxtest.Program(filepath.Join(b.bundle, "rootfs/bin/talk"), "test/vm/inside/checkpoint/talk"); err != nil {
-		t.Fatal(err)
-	}
+	b := newTalker(t, linuxtest.One(t), nil)
 	b.run()
 	n := b.passes(20)
 	b.newImages()

@@ -4,7 +4,6 @@ package labels
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -34,26 +33,6 @@ profile tongs-test-other flags=(attach_disconnected,mediate_deleted) {
 	signal,
 }
 `
-
-func load(t *testing.T) {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "profiles")
-	if err := os.WriteFile(file, []byte(profiles), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, action := range []string{"-r", "-R"} {
-		run := func() {
-			if out, err := exec.Command("apparmor_parser", "-K", action, file).CombinedOutput(); err != nil {
-				t.Errorf("apparmor_parser %s: %v\n%s", action, err, out)
-			}
-		}
-		if action == "-r" {
-			run()
-			continue
-		}
-		t.Cleanup(run)
-	}
-}
 
 func profile(name string) linuxtest.Edit {
 	return func(s *specs.Spec) { s.Process.ApparmorProfile = name }
@@ -91,7 +70,7 @@ func each(t *testing.T, h *linuxtest.Host, test func(t *testing.T, h *linuxtest.
 }
 
 func TestProfile(t *testing.T) {
-	load(t)
+	linuxtest.LoadProfiles(t, profiles)
 	h := linuxtest.One(t)
 	user := func(s *specs.Spec) { s.Process.User = specs.User{UID: 1000, GID: 1000} }
 	for name, edits := range map[string][]linuxtest.Edit{
@@ -138,7 +117,7 @@ func inUserNamespace(s *specs.Spec) {
 
 // A process of exec has the profile of the configuration, or another.
 func TestProfileExec(t *testing.T) {
-	load(t)
+	linuxtest.LoadProfiles(t, profiles)
 	h := linuxtest.One(t)
 	for name, edits := range map[string][]linuxtest.Edit{"": {}, "user namespace": {inUserNamespace}} {
 		each(t, h, func(t *testing.T, h *linuxtest.Host, program string) {
@@ -177,7 +156,7 @@ func TestProfileUnknown(t *testing.T) {
 
 // Hooks that act for the host are not confined; those in the container are.
 func TestProfileHooks(t *testing.T) {
-	load(t)
+	linuxtest.LoadProfiles(t, profiles)
 	h := linuxtest.One(t)
 	each(t, h, func(t *testing.T, h *linuxtest.Host, program string) {
 		log := filepath.Join(h.Dir, "hooks-"+program)
@@ -199,7 +178,7 @@ func TestProfileHooks(t *testing.T) {
 // What a container has mounted over its /proc is not met when the next process
 // is confined (CVE-2019-16884, CVE-2025-52881).
 func TestProfileIsNotRedirected(t *testing.T) {
-	load(t)
+	linuxtest.LoadProfiles(t, profiles)
 	h := linuxtest.One(t)
 	var dirs, files strings.Builder // of numbers that the next processes may have
 	for n := range 200 {
@@ -237,7 +216,7 @@ func TestProfileIsNotRedirected(t *testing.T) {
 
 // An ordinary user's containers are confined, too.
 func TestProfileOfOrdinaryUser(t *testing.T) {
-	load(t)
+	linuxtest.LoadProfiles(t, profiles)
 	h := linuxtest.One(t).AsUser()
 	for name, edits := range map[string][]linuxtest.Edit{"alone": nil, "sub-ids": {h.User.SubIDs}} {
 		edits = append([]linuxtest.Edit{profile("tongs-test"), linuxtest.Shell(look)}, edits...)

@@ -14,10 +14,12 @@ func main() {
 		os.Exit(1)
 	}
 	buf := make([]byte, 1<<16)
-	read := func() {
-		if n, err := syscall.Read(line, buf); n <= 0 || err != nil {
+	read := func() []byte {
+		n, err := syscall.Read(line, buf)
+		if n <= 0 || err != nil {
 			os.Exit(1)
 		}
+		return buf[:n]
 	}
 	// criu_resp: type VERSION, success, version {3, minor}.
 	answer := func(minor byte) {
@@ -30,11 +32,19 @@ func main() {
 	case "old":
 		answer(10)
 		read()
+	case "hangs": // until nobody waits for it
+		answer(17)
+		request := read()
+		file := os.Getenv("FAKE_CRIU_READY")
+		if err := os.WriteFile(file+".new", request, 0o600); err != nil || os.Rename(file+".new", file) != nil {
+			os.Exit(1)
+		}
+		read()
 	case "killed": // with the container's processes frozen
 		answer(17)
 		read()
 		if file := os.Getenv("FAKE_CRIU_FREEZES"); file != "" {
-			if err := os.WriteFile(file, []byte("1"), 0); err != nil {
+			if err := os.WriteFile(file, []byte(os.Getenv("FAKE_CRIU_WRITES")), 0); err != nil {
 				os.Exit(1)
 			}
 		}
