@@ -35,8 +35,12 @@ func makeNetNamespace(spec *specs.Spec) *netNamespace {
 		return nil
 	}
 	n := &netNamespace{made: make(chan int, 1)}
+	here, err := processor()
 	go func() {
 		runtime.LockOSThread() // for ever, so that the thread ends with this function
+		if err == nil {
+			avoid(here)
+		}
 		n.made <- unshareNet()
 	}()
 	return n
