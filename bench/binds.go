@@ -90,25 +90,34 @@ func (b *bench) bindBundle(n int) error {
 }
 
 // costs are the medians in microseconds for one bind, for each count but the
-// first, which is none.
+// first, which is none: of the differences between two runs, one after the other,
+// with the binds and without. The fewer binds, the more of these are needed to see
+// them behind the rest of a run.
 func (b *bench) costs(counts []int, argv func(n int) []string) ([]float64, error) {
-	times := make([][]float64, len(counts))
-	for range b.rounds {
-		for i, n := range counts {
-			a := argv(n)
-			start := time.Now()
-			if out, err := exec.Command(a[0], a[1:]...).CombinedOutput(); err != nil {
-				return nil, fmt.Errorf("%d binds: %w: %s", n, err, out)
-			}
-			times[i] = append(times[i], float64(time.Since(start))/1000)
+	run := func(n int) (float64, error) {
+		a := argv(n)
+		start := time.Now()
+		if out, err := exec.Command(a[0], a[1:]...).CombinedOutput(); err != nil {
+			return 0, fmt.Errorf("%d binds: %w: %s", n, err, out)
 		}
+		return float64(time.Since(start)) / 1000, nil
 	}
 	var list []float64
-	for i, n := range counts {
-		slices.Sort(times[i])
-		if n > 0 {
-			list = append(list, (times[i][b.rounds/2]-times[0][b.rounds/2])/float64(n))
+	for _, n := range counts[1:] {
+		var costs []float64
+		for range b.rounds * min(20, counts[len(counts)-1]/n) {
+			with, err := run(n)
+			if err != nil {
+				return nil, err
+			}
+			without, err := run(counts[0])
+			if err != nil {
+				return nil, err
+			}
+			costs = append(costs, (with-without)/float64(n))
 		}
+		slices.Sort(costs)
+		list = append(list, costs[len(costs)/2])
 	}
 	return list, nil
 }
