@@ -76,6 +76,7 @@ func (a *app) exec(o *options, id string, args []string) (int, error) {
 		PidfdSocket:   o.pidfdSocket,
 		Cgroups:       o.exec.cgroups,
 		PreserveFDs:   o.preserveFDs,
+		ListenFDs:     listenFDs(),
 		Detach:        o.detach,
 		IgnorePaused:  o.exec.ignorePaused,
 		Warn:          a.log.warn,

@@ -40,6 +40,7 @@ type ExecOptions struct {
 	PidfdSocket   string
 	Cgroups       []string // --cgroup: below the container's cgroup, perhaps "controller:path"
 	PreserveFDs   int
+	ListenFDs     int // sockets for the process, from descriptor 3 on; what is preserved follows
 	Detach        bool
 	IgnorePaused  bool
 	Warn          func(string)
@@ -124,7 +125,7 @@ func (x *execution) prepare(store *state.Store) (err error) {
 	if joined.Namespaces, err = x.namespaces(); err != nil {
 		return err
 	}
-	x.env = &setup.Env{Options: setup.Options{ID: x.o.ID, Bundle: st.Tongs.Bundle, PreserveFDs: x.o.PreserveFDs,
+	x.env = &setup.Env{Options: setup.Options{ID: x.o.ID, Bundle: st.Tongs.Bundle, PreserveFDs: x.o.ListenFDs + x.o.PreserveFDs, ListenFDs: x.o.ListenFDs,
 		UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())}, Spec: spec,
 		Host: host.Kernel{}, K: host.Kernel{}, B: &kernel.Batch{Expect: 64}, Warn: x.o.Warn, Joined: joined, CgroupV2: x.group.Unified(),
 		Hide: func() { x.stub.Hide() }}
@@ -299,7 +300,7 @@ func (x *execution) startIn(g *cgroup.Group) (err error) {
 		return err
 	}
 	defer g.Close()
-	config := stub.Config{CgroupFD: fd, Stdio: [3]int{0, 1, 2}, Preserve: x.o.PreserveFDs, Inherit: x.env.Inherit(),
+	config := stub.Config{CgroupFD: fd, Stdio: [3]int{0, 1, 2}, Preserve: x.env.PreserveFDs, Inherit: x.env.Inherit(),
 		ImageDirs: imageDirs(x.dir), Dumpable: x.env.WrittenByOwner()}
 	if x.o.IgnorePaused { // it goes on when the container does
 		config.Timeout = 24 * time.Hour
@@ -344,7 +345,7 @@ func (x *execution) setInitialAffinity() error {
 
 func (x *execution) handover() *handover {
 	return &handover{terminal: x.env.Spec.Process.Terminal, detach: x.o.Detach, consoleSocket: x.o.ConsoleSocket, pidfdSocket: x.o.PidfdSocket,
-		pidfdName: "setns", pidFile: x.o.PidFile, preserveFDs: x.o.PreserveFDs}
+		pidfdName: "setns", pidFile: x.o.PidFile, listenFDs: x.o.ListenFDs, preserveFDs: x.o.PreserveFDs}
 }
 
 // wait is the proxy of the process in the foreground.

@@ -33,17 +33,19 @@ func (h *handover) check() error {
 	case h.preserveFDs < 0:
 		return fmt.Errorf("--preserve-fds: %d is negative", h.preserveFDs)
 	}
+	// What this program opened itself is close-on-exec; what the caller passed is not.
+	passed := func(fd int) bool {
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+		return err == nil && flags&unix.FD_CLOEXEC == 0
+	}
 	for fd := 3; fd < 3+h.listenFDs; fd++ {
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+		if !passed(fd) {
 			return fmt.Errorf("LISTEN_FDS: descriptor %d (of %d) is not open", fd, h.listenFDs)
 		}
 	}
 	base := 3 + h.listenFDs
 	for fd := base; fd < base+h.preserveFDs; fd++ {
-		// What this program opened itself is close-on-exec; what the caller
-		// passed is not.
-		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
-		if err != nil || flags&unix.FD_CLOEXEC != 0 {
+		if !passed(fd) {
 			return fmt.Errorf("--preserve-fds: please check that the preserved-fd %d (of %d) is present", fd-base, h.preserveFDs)
 		}
 	}

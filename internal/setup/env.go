@@ -25,6 +25,7 @@ type Options struct {
 	NoPivot      bool
 	NoNewKeyring bool
 	PreserveFDs  int
+	ListenFDs    int    // how many of them a service manager has passed, for exec
 	UID, GID     uint32 // whose rights tongs has
 	Park         bool   // the process waits for exec.fifo (create), not for us (run)
 }

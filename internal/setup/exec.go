@@ -1,6 +1,10 @@
 package setup
 
 import (
+	"slices"
+	"strconv"
+	"strings"
+
 	"golang.org/x/sys/unix"
 
 	"tongs/internal/kernel"
@@ -43,6 +47,7 @@ func ExecOrder() []Step {
 		{"controlling terminal", nil, controlTerminal},
 
 		{"environment", []string{"process.env"}, setEnvironment},
+		{"sockets", nil, nameSockets},
 		{"umask", []string{"process.user.umask"}, setUmask},
 		{"streams' owner", nil, ownStreams},
 		{"execution domain", []string{"linux.personality"}, setPersonality},
@@ -115,5 +120,24 @@ func openOwnRoot(e *Env) error {
 // root, the working directory.
 func closeHost(e *Env) error {
 	e.B.Close(e.Root.Dir)
+	return nil
+}
+
+// nameSockets tells the process of the sockets that a service manager has passed
+// (sd_listen_fds(3)), and that it is meant: by its number in the container, which
+// is not known before.
+func nameSockets(e *Env) error {
+	if e.ListenFDs == 0 {
+		return nil
+	}
+	e.B.For("", "cannot ask for the process's own number")
+	pid := e.B.Getpid()
+	e.B.Check(func() error {
+		e.environ = slices.DeleteFunc(e.environ, func(v string) bool {
+			return strings.HasPrefix(v, "LISTEN_FDS=") || strings.HasPrefix(v, "LISTEN_PID=")
+		})
+		e.environ = append(e.environ, "LISTEN_FDS="+strconv.Itoa(e.ListenFDs), "LISTEN_PID="+strconv.Itoa(pid.Count(1<<31)))
+		return nil
+	})
 	return nil
 }

@@ -230,6 +230,8 @@ func setOptions(e *Env, options string) error {
 			e.UID, e.GID = uint32(n), uint32(n)
 		case "park":
 			e.Park = true
+		case "listen-fds":
+			e.ListenFDs, e.PreserveFDs = 2, 2
 		case "net-namespace":
 			e.NetNamespace, e.Meet = true, func() {}
 		case "no-pivot":

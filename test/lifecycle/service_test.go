@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -234,8 +235,8 @@ func TestListenFDs(t *testing.T) {
 	}
 }
 
-// The sockets that a service manager passes are the container's, not a process's of
-// exec: it has another number than 1, and runc ignores them as well.
+// The sockets that a service manager passes to exec are the process's, which is told
+// its own number in the container. runc ignores them: LISTEN_PID=1 would not be true.
 func TestExecListenFDs(t *testing.T) {
 	h := linuxtest.One(t)
 	file, err := os.Open("/etc/hostname")
@@ -243,19 +244,37 @@ func TestExecListenFDs(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	for _, who := range []*linuxtest.Host{h, h.With("runc")} {
-		id := who.ID("listen")
-		who.Must("run", "--detach", "--bundle", h.Bundle(forever), id)
+	for _, c := range []struct {
+		who  *linuxtest.Host
+		open int // descriptors of the process
+	}{{h, 4}, {h.With("runc"), 3}} {
+		id := c.who.ID("listen")
+		c.who.Must("run", "--detach", "--bundle", h.Bundle(forever), id)
 		script := filepath.Join(h.Dir, "listen")
-		if err := os.WriteFile(script, []byte("#!/bin/sh\nexport LISTEN_FDS=1 LISTEN_PID=$$\nexec "+who.Argv()[0]+" \"$@\"\n"), 0o755); err != nil {
+		text := "#!/bin/sh\nexport LISTEN_FDS=$1 LISTEN_PID=$$\nshift\nexec " + c.who.Argv()[0] + " \"$@\"\n"
+		if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		r := h.Exec(linuxtest.Command{Program: script, Files: []*os.File{file}, Args: []string{"--root", who.Root(), "exec", id, "/bin/inside"}})
-		if r.Status != 0 {
-			t.Errorf("%+v", r)
-		} else if seen := h.Look(r.Stdout); len(seen.Descriptors) != 3 || strings.Contains(strings.Join(seen.Env, " "), "LISTEN_") {
-			t.Errorf("descriptors %v, environment %q", seen.Descriptors, seen.Env)
+		exec := func(n string) *linuxtest.Result {
+			args := []string{n, "--root", c.who.Root(), "exec", "--env", "LISTEN_PID=1", id, "/bin/inside"}
+			return h.Exec(linuxtest.Command{Program: script, Files: []*os.File{file}, Args: args})
 		}
-		who.Must("delete", "--force", id)
+		r := exec("1")
+		if r.Status != 0 {
+			t.Fatalf("%+v", r)
+		}
+		seen := h.Look(r.Stdout)
+		if len(seen.Descriptors) != c.open {
+			t.Errorf("%d descriptors: %v", c.open, seen.Descriptors)
+		}
+		env := strings.Join(seen.Env, " ") + " "
+		want := "LISTEN_FDS=1 LISTEN_PID=" + strconv.Itoa(seen.PID) + " "
+		if got := strings.Contains(env, want); got != (c.open == 4) || c.open == 4 && strings.Count(env, "LISTEN_PID=") != 1 {
+			t.Errorf("process %d, environment %q", seen.PID, seen.Env)
+		}
+		if r := exec("2"); c.open == 4 && (r.Status != 255 || !strings.Contains(r.Stderr, "LISTEN_FDS: descriptor 4 (of 2) is not open")) {
+			t.Errorf("a socket that is not there: %+v", r)
+		}
+		c.who.Must("delete", "--force", id)
 	}
 }
