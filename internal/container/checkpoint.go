@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -150,6 +151,12 @@ func (c *checkpointing) run(paused bool) (err error) {
 		return err
 	}
 	defer c.group.Close()
+	_, missing := os.Lstat(c.o.ImagePath)
+	defer func() {
+		if err != nil && missing != nil {
+			_ = os.Remove(c.o.ImagePath) // unless there is a log in it
+		}
+	}()
 	if c.dirs, err = c.o.open(true, c.opts); err != nil {
 		return err
 	}

@@ -101,11 +101,18 @@ func TestNamespacesRefused(t *testing.T) {
 			}
 			h.WriteConfig(b.bundle, linuxtest.Spec(linuxtest.Shell(counter), writable, linuxtest.Namespace(c.kind, o.path(file))))
 			b.run()
+			images := h.Dir + "/images-" + file
 			want := "criu cannot restore a container in a " + string(c.kind) + " namespace that is given by path"
-			b.fails(nil, want, "checkpoint", "--image-path", h.Dir+"/x", b.id)
+			b.fails(nil, want, "checkpoint", "--image-path", images, b.id)
+			if _, err := os.Stat(images); !os.IsNotExist(err) {
+				t.Errorf("the directory of the images: %v", err)
+			}
 			b.goesOn()
 			b.ends()
-			b.fails(nil, want, "restore", "-d", "-b", b.bundle, "--image-path", h.Dir+"/x", b.id)
+			if err := os.Mkdir(images, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			b.fails(nil, want, "restore", "-d", "-b", b.bundle, "--image-path", images, b.id)
 		})
 	}
 }
