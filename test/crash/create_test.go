@@ -42,20 +42,23 @@ func TestKillAtEachCall(t *testing.T) {
 		if len(targets) < 50 {
 			t.Errorf("only %d calls: is it traced?", len(targets))
 		}
-		missed := 0
+		missed, own := 0, 0
 		for _, target := range targets {
 			_, killed := trace(t, argv, func(c call) bool { return c == target })
-			if !killed { // another run, another number of calls
-				missed++
+			if !noise(target.number) { // of those there are more the slower the machine is
+				own++
+				if !killed { // another run, another number of calls
+					missed++
+				}
 			}
 			restore(t, h, bundle, id, target.String())
 			if t.Failed() {
 				return
 			}
 		}
-		t.Logf("%d of them were not met again", missed)
-		if missed > len(targets)/4 {
-			t.Errorf("%d of %d calls were not met again", missed, len(targets))
+		t.Logf("%d of %d calls of tongs' own were not met again", missed, own)
+		if missed > own/4 {
+			t.Errorf("%d of %d calls of tongs' own were not met again", missed, own)
 		}
 	})
 }
