@@ -226,11 +226,13 @@ func (c *creation) create(store *state.Store) error {
 }
 
 // aside is what tongs has to do while the container's process makes its
-// namespaces. The process waits for the network namespace, whatever fails here.
+// namespaces. The process waits for the network namespace, whatever fails here. The
+// state is written when the set-up is complete, before that only for hooks, and says
+// "creating" then: if tongs dies before the end, so does the process.
 func (c *creation) aside() error {
 	err := c.limit()
 	if err == nil {
-		err = c.completeState()
+		err = c.identify(c.stub.PID)
 	}
 	if err == nil && c.b.Spec.Hooks != nil { // which may ask for it
 		err = c.dir.Write(c.st)

@@ -19,14 +19,6 @@ type hookFiles struct {
 	createInput, startInput int
 }
 
-// hooksDuringCreate reports whether create has hooks to run: until they are
-// done, the container is "creating".
-func (c *creation) hooksDuringCreate() bool {
-	h := c.b.Spec.Hooks
-	//lint:ignore SA1019 configurations of older specifications use it
-	return h != nil && len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer) > 0
-}
-
 // prepareHooks tells the steps how hooks are executed.
 func (c *creation) prepareHooks() {
 	c.env.Hooks = &setup.Hooks{

@@ -120,11 +120,6 @@ func (i *Init) Close() error {
 	return nil
 }
 
-// completeState completes the state with what is known once the process exists.
-// It is written when the set-up is complete, before that only for hooks, and says
-// "creating" then: if tongs dies before the end, so does the process.
-func (c *creation) completeState() error { return c.identify(c.stub.PID) }
-
 // identify writes down which process is the container's first.
 func (c *creation) identify(pid int) error {
 	id, err := state.Identify(pid)

@@ -6,6 +6,10 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"tongs/internal/kernel"
+	"tongs/internal/kernel/host"
+	"tongs/internal/setup"
 )
 
 // netNamespace is a new network namespace for a container. The kernel takes half
@@ -51,7 +55,12 @@ func makeNetNamespace(spec *specs.Spec) *netNamespace {
 // container's process, which then tries itself, gets the error. The first thread
 // of a process cannot end before the others, and would keep the namespace.
 func unshareNet() int {
-	if unix.Gettid() == os.Getpid() || unix.Unshare(unix.CLONE_NEWNET) != nil || raiseLoopback() != nil {
+	if unix.Gettid() == os.Getpid() || unix.Unshare(unix.CLONE_NEWNET) != nil {
+		return -1
+	}
+	b := &kernel.Batch{}
+	setup.Loopback(b)
+	if (host.Kernel{}).Run(b) != nil {
 		return -1
 	}
 	fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -59,22 +68,6 @@ func unshareNet() int {
 		return -1
 	}
 	return fd
-}
-
-// raiseLoopback brings lo up in the calling thread's network namespace
-// (netdevice(7)).
-func raiseLoopback() error {
-	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(s)
-	request, err := unix.NewIfreq("lo")
-	if err != nil {
-		return err
-	}
-	request.SetUint16(unix.IFF_UP)
-	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, request)
 }
 
 // give waits until the namespace is made and gives it away by send, which gets -1

@@ -196,18 +196,21 @@ func TestCRI2(t *testing.T) {
   snapshotter = "native"
   [plugins.'io.containerd.cri.v1.images'.pinned_images]
     sandbox = "`+pause+`"
-[plugins.'io.containerd.cri.v1.runtime']
-  restrict_oom_score_adj = true
-  [plugins.'io.containerd.cri.v1.runtime'.cni]
-    bin_dirs = ["/usr/lib/cni"]
-    conf_dir = "DIR/cni"
-`)
+`+criNetwork)
 	if !t.Failed() {
 		c.handlers()
 		c.life()
 		c.userNamespace()
 	}
 }
+
+// criNetwork is what containerd 2 has to know of this machine to start pods.
+const criNetwork = `[plugins.'io.containerd.cri.v1.runtime']
+  restrict_oom_score_adj = true
+  [plugins.'io.containerd.cri.v1.runtime'.cni]
+    bin_dirs = ["/usr/lib/cni"]
+    conf_dir = "DIR/cni"
+`
 
 // life leads a pod with a container through what a kubelet does with it.
 func (c *cri) life() {

@@ -164,12 +164,7 @@ func TestCritest(t *testing.T) {
     sandbox = "registry.k8s.io/`+sandboxImage+`"
   [plugins.'io.containerd.cri.v1.images'.registry]
     config_path = "DIR/hosts"
-[plugins.'io.containerd.cri.v1.runtime']
-  restrict_oom_score_adj = true
-  [plugins.'io.containerd.cri.v1.runtime'.cni]
-    bin_dirs = ["/usr/lib/cni"]
-    conf_dir = "DIR/cni"
-`)
+`+criNetwork)
 	if t.Failed() {
 		return
 	}

@@ -156,16 +156,16 @@ func TestLeaveRunning(t *testing.T) {
 	b.run()
 	n := b.passes(20)
 	b.newImages()
-	b.must("checkpoint", "--leave-running", "--image-path", b.images, "--work-path", b.h.Dir+"/new/work", b.id)
+	b.must("checkpoint", "--leave-running", "--image-path", b.images, "--work-path", b.h.Dir+"/new/logs", b.id)
 	b.passes(n)
-	if _, err := os.Stat(b.h.Dir + "/new/work/dump.log"); err != nil {
+	if _, err := os.Stat(b.h.Dir + "/new/logs/dump.log"); err != nil {
 		t.Error(err)
 	}
 	b.works()
 	b.ends()
 	b.restore() // as often as one likes
 	b.ends()
-	b.restore("--work-path", b.h.Dir+"/new/work")
+	b.restore("--work-path", b.h.Dir+"/new/logs")
 	b.works()
 	// Without a path.
 	for _, args := range [][]string{{"checkpoint", b.id}, {"restore", "-d", "--no-pivot", "--no-subreaper", "-b", b.bundle, b.id}} {

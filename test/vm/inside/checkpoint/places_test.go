@@ -204,6 +204,20 @@ func TestNotifySocket(t *testing.T) {
 	b.ends()
 }
 
+// comesBack saves and restores the container, with a mode for cgroups unless that is
+// empty, and returns what it has counted to by then, which is more than n.
+func (b *box) comesBack(mode string, n int) int {
+	b.t.Helper()
+	var flags []string
+	if mode != "" {
+		flags = []string{"--manage-cgroups-mode", mode}
+	}
+	b.checkpoint(flags...)
+	b.forget()
+	b.restore(flags...)
+	return b.passes(n)
+}
+
 // What becomes of the cgroups in the container's own is what the mode says. (CRIU
 // 3.17 saves no settings of cgroup v2, so that full is as soft. tongs makes the
 // container's cgroup, and with strict there must be none.)
@@ -214,14 +228,7 @@ func TestCgroupModes(t *testing.T) {
 	b.run()
 	n := b.passes(20)
 	for _, c := range []struct{ mode, place string }{{"full", "/sub"}, {"", "/sub"}, {"soft", "/sub"}, {"ignore", "/"}} {
-		var flags []string
-		if c.mode != "" {
-			flags = []string{"--manage-cgroups-mode", c.mode}
-		}
-		b.checkpoint(flags...)
-		b.forget()
-		b.restore(flags...)
-		n = b.passes(n)
+		n = b.comesBack(c.mode, n)
 		own, sub := b.exec("/bin/cat", "/proc/1/cgroup"), b.exec("/bin/sh", "-c", "ls -d "+dir+"/sub || true")
 		if own != "0::"+c.place || sub != strings.TrimSuffix(dir+c.place, "/") && c.place != "/" {
 			t.Errorf("mode %q: it is in %q, want %q; below its cgroup there is %q", c.mode, own, c.place, sub)
@@ -292,14 +299,7 @@ func TestV1(t *testing.T) {
 	n := b.passes(20)
 	for _, c := range []struct{ mode, shares string }{{"full", "400"}, {"soft", "300"}, {"", "300"}, {"ignore", "300"}} {
 		b.h.Must("update", "--cpu-share", "400", b.id)
-		var flags []string
-		if c.mode != "" {
-			flags = []string{"--manage-cgroups-mode", c.mode}
-		}
-		b.checkpoint(flags...)
-		b.forget()
-		b.restore(flags...)
-		n = b.passes(n)
+		n = b.comesBack(c.mode, n)
 		if got := b.exec("/bin/cat", "/sys/fs/cgroup/cpu/cpu.shares"); got != c.shares {
 			t.Errorf("mode %q: the shares are %s, want %s", c.mode, got, c.shares)
 		}
