@@ -18,11 +18,11 @@ import (
 // that of a thread of ours, or the slack cannot be set (it needs
 // CAP_SYS_NICE), nothing is changed.
 func calmMonitor() {
-	tid := strconv.Itoa(os.Getpid() + 1)
-	if unix.Access("/proc/self/task/"+tid, unix.F_OK) != nil {
+	tid := os.Getpid() + 1
+	if unix.Tgkill(os.Getpid(), tid, 0) != nil {
 		return
 	}
-	fd, err := unix.Open("/proc/"+tid+"/timerslack_ns", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open("/proc/"+strconv.Itoa(tid)+"/timerslack_ns", unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return
 	}

@@ -65,7 +65,6 @@ type creation struct {
 // it is to be parked, for Init.Start otherwise. The state is on disk before
 // anything else is made; whatever fails leaves nothing behind.
 func Create(store *state.Store, o CreateOptions) (*Init, error) {
-	calmMonitor()
 	c := &creation{o: o, fifo: -1, leave: func() {}}
 	defer func() { c.leave() }()
 	err := c.attempt(func() error { return c.create(store) })
@@ -103,7 +102,8 @@ func (c *creation) prepare() (err error) {
 	if c.b, err = bundle.Load(cmp.Or(c.o.BundleDir, ".")); err != nil {
 		return err
 	}
-	c.net = makeNetNamespace(c.b.Spec)
+	c.net = makeNetNamespace(c.b.Spec) // as early as can be: it takes longest
+	calmMonitor()
 	if len(c.b.Raw) > largeConfig {
 		calmCollector()
 	}

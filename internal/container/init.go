@@ -175,17 +175,36 @@ func namespaceTypes() []specs.LinuxNamespaceType {
 // own.
 func (c *creation) streams() []string {
 	list := make([]string, state.Descriptors)
-	buf := make([]byte, 64) // "pipe:[…]" is shorter, and nothing else is looked for
 	for i := range list {
-		n, err := unix.Readlink("/proc/self/fd/"+strconv.Itoa(i), buf)
-		switch {
-		case c.b.Spec.Process.Terminal:
+		if c.b.Spec.Process.Terminal {
 			list[i] = "/dev/null" // as with runc
-		case err == nil && n < len(buf):
-			list[i] = string(buf[:n])
+		} else {
+			list[i] = streamName(i)
 		}
 	}
 	return list
+}
+
+// streamName is what the link of a descriptor in /proc/self/fd says (proc(5)): for
+// a pipe or the null device, as most are, without asking for it, which takes longer.
+func streamName(fd int) string {
+	var st unix.Stat_t
+	var fs unix.Statfs_t
+	if unix.Fstat(fd, &st) != nil {
+		return ""
+	}
+	switch {
+	case st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == unix.Mkdev(1, 3):
+		return "/dev/null"
+	case st.Mode&unix.S_IFMT == unix.S_IFIFO && unix.Fstatfs(fd, &fs) == nil && fs.Type == unix.PIPEFS_MAGIC:
+		return "pipe:[" + strconv.FormatUint(st.Ino, 10) + "]"
+	}
+	buf := make([]byte, 64) // nothing longer is looked for
+	n, err := unix.Readlink("/proc/self/fd/"+strconv.Itoa(fd), buf)
+	if err != nil || n == len(buf) {
+		return ""
+	}
+	return string(buf[:n])
 }
 
 // newState is the state before anything is made: it says what will be, so that

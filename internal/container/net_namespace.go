@@ -6,10 +6,6 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
-
-	"tongs/internal/kernel"
-	"tongs/internal/kernel/host"
-	"tongs/internal/setup"
 )
 
 // netNamespace is a new network namespace for a container. The kernel takes half
@@ -58,12 +54,20 @@ func unshareNet() int {
 	if unix.Gettid() == os.Getpid() || unix.Unshare(unix.CLONE_NEWNET) != nil {
 		return -1
 	}
-	b := &kernel.Batch{}
-	setup.Loopback(b)
-	if (host.Kernel{}).Run(b) != nil {
+	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
 		return -1
 	}
-	fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	defer unix.Close(socket)
+	lo, err := unix.NewIfreq("lo")
+	if err != nil {
+		return -1
+	}
+	lo.SetUint16(unix.IFF_UP)
+	if unix.IoctlIfreq(socket, unix.SIOCSIFFLAGS, lo) != nil {
+		return -1
+	}
+	fd, err := unix.IoctlRetInt(socket, unix.SIOCGSKNS) // 4.10; close-on-exec
 	if err != nil {
 		return -1
 	}

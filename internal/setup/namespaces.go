@@ -246,19 +246,13 @@ func joinDenied(e *Env) error {
 // raiseLoopback brings lo up in a new network namespace, as every runtime does.
 func raiseLoopback(e *Env) error {
 	if e.newNamespace(specs.NetworkNamespace) && !e.NetNamespace {
-		Loopback(e.B)
+		request := make([]byte, 40) // struct ifreq (netdevice(7)): name, then flags
+		copy(request, "lo")
+		request[unix.IFNAMSIZ] = unix.IFF_UP
+		e.B.For("linux.namespaces", "cannot bring the loopback device up")
+		s := e.B.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+		e.B.Ioctl(s, unix.SIOCSIFFLAGS, request)
+		e.B.Close(s)
 	}
 	return nil
-}
-
-// Loopback adds the calls that bring lo up in the network namespace of who executes
-// them (netdevice(7)).
-func Loopback(b *kernel.Batch) {
-	request := make([]byte, 40) // struct ifreq: name, then flags
-	copy(request, "lo")
-	request[unix.IFNAMSIZ] = unix.IFF_UP
-	b.For("linux.namespaces", "cannot bring the loopback device up")
-	s := b.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
-	b.Ioctl(s, unix.SIOCSIFFLAGS, request)
-	b.Close(s)
 }

@@ -38,6 +38,7 @@ type Dir struct {
 	uid    uint32
 	mode   uint32
 	locked bool
+	fresh  bool // we have made it, and put nothing but state.json into it
 }
 
 // ID is the container's name.
@@ -132,10 +133,7 @@ func (d *Dir) adopt() error {
 	if err != nil {
 		return err
 	}
-	if err := d.unlink(tempName); err != nil {
-		return err
-	}
-	for _, name := range []string{fifoName, copyName} {
+	for _, name := range d.others() {
 		if err := d.unlink(name); err != nil {
 			return err
 		}
@@ -221,6 +219,7 @@ func (d *Dir) Write(st *State) error {
 // WriteConfig keeps a copy of the container's config.json, for commands that need
 // more of it than the state says when the bundle may be gone or changed.
 func (d *Dir) WriteConfig(data []byte) error {
+	d.fresh = false
 	if err := d.replace(copyName, data); err != nil {
 		return fmt.Errorf("cannot write %q: %v", d.path+"/"+copyName, err)
 	}
@@ -294,7 +293,7 @@ func (d *Dir) Remove() error {
 	if !d.locked {
 		return fmt.Errorf("cannot remove state of container %q: it is not locked", d.id)
 	}
-	for _, name := range []string{fifoName, copyName, tempName} {
+	for _, name := range d.others() {
 		if err := d.unlink(name); err != nil {
 			return err
 		}
@@ -311,6 +310,14 @@ func (d *Dir) Remove() error {
 		return fmt.Errorf("cannot remove state directory %q: %v", d.path, err)
 	}
 	return nil
+}
+
+// others are the known files besides state.json that may be there.
+func (d *Dir) others() []string {
+	if d.fresh {
+		return nil
+	}
+	return []string{fifoName, copyName, tempName}
 }
 
 // removeRest removes a directory that holds more than the known files.

@@ -19,6 +19,7 @@ const (
 
 // MakeHookFIFO makes one of them, for the process in which it is opened only.
 func (d *Dir) MakeHookFIFO(name string) error {
+	d.fresh = false
 	if err := d.unlink(name); err != nil { // of a create that was killed
 		return err
 	}
@@ -34,6 +35,7 @@ func (d *Dir) OpenHookFIFO(name string, flags int) (int, error) { return d.openF
 // MakeFIFO makes exec.fifo and gives it to a user of the host's.
 func (d *Dir) MakeFIFO(uid, gid int) error {
 	path := d.path + "/" + fifoName
+	d.fresh = false
 	if err := unix.Mknodat(d.fd, fifoName, unix.S_IFIFO|0o622, 0); err != nil {
 		return fmt.Errorf("cannot make %q: %v", path, err)
 	}

@@ -165,9 +165,9 @@ var errUnlinked = errors.New("state directory was removed meanwhile")
 func (s *Store) tryCreate(id string) (*Dir, error) {
 	// 0711 as runc: the container's root, who may be another user of the
 	// host's, must reach the FIFO but not list the directory.
-	err := unix.Mkdirat(s.fd, id, 0o711)
-	if err != nil && err != unix.EEXIST {
-		return nil, fmt.Errorf("cannot make state directory %q: %v", filepath.Join(s.path, id), err)
+	errMade := unix.Mkdirat(s.fd, id, 0o711)
+	if errMade != nil && errMade != unix.EEXIST {
+		return nil, fmt.Errorf("cannot make state directory %q: %v", filepath.Join(s.path, id), errMade)
 	}
 	d, err := s.openDir(id)
 	if err == ErrNotExist {
@@ -183,6 +183,7 @@ func (s *Store) tryCreate(id string) (*Dir, error) {
 		}
 		return nil, err
 	}
+	d.fresh = errMade == nil
 	if err := d.adopt(); err != nil {
 		d.Close()
 		return nil, err
