@@ -115,7 +115,22 @@ func (s *suite) run(list []string) {
 	s.clean()
 }
 
+// racing is a program that compares the order of two lines, which a hook and the
+// container's shell write after both have begun: on a busy machine the hook's is first
+// in some 4 of 100 runs, although its shell was started last.
+const racing = "poststart"
+
 func (s *suite) one(program string) {
+	v := s.ask(program)
+	for tries := 1; program == racing && len(v.failures) > 0 && tries < 4; tries++ {
+		v = s.ask(program)
+	}
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.verdicts[program] = v
+}
+
+func (s *suite) ask(program string) verdict {
 	ctx, cancel := context.WithTimeout(s.t.Context(), 60*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(s.dir, program))
@@ -129,9 +144,7 @@ func (s *suite) one(program string) {
 	err := cmd.Run()
 	v := judge(stdout.String(), err)
 	v.output = fmt.Sprintf("%v\n%s%s", err, brief(stdout.String()), stderr.String())
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	s.verdicts[program] = v
+	return v
 }
 
 // clean removes what programs leave: containers, if they give up half-way, and the
