@@ -49,3 +49,22 @@ func stay(pid int) (leave func()) {
 	}
 	return func() { _ = unix.SchedSetaffinity(0, &before) } // slower otherwise, nothing else
 }
+
+// part keeps the calling thread on the processor that it runs on, and the process
+// pid on others, until the function that it returns is called: while each has more
+// to do than to wait for the other.
+func part(pid int) (leave func()) {
+	var before, here unix.CPUSet
+	cpu, err := processor()
+	if err != nil || unix.SchedGetaffinity(0, &before) != nil || before.Count() < 2 {
+		return func() {}
+	}
+	here.Set(cpu)
+	if unix.SchedSetaffinity(0, &here) != nil {
+		return func() {}
+	}
+	others := before
+	others.Clear(cpu)
+	_ = unix.SchedSetaffinity(pid, &others) // slower otherwise, nothing else
+	return func() { _ = unix.SchedSetaffinity(0, &before) }
+}

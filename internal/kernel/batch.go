@@ -11,6 +11,13 @@ type Batch struct {
 	// the calls; its error fails the batch.
 	Meanwhile func() error
 
+	// Late allows the kernel to return from Run before others have executed the
+	// calls, if nothing has to be done Meanwhile. The next Run begins with what is
+	// left of this one, and tells its error; its calls may use the results of these.
+	// Until then the batch must stay as it is. None of the calls uses the line to
+	// tongs.
+	Late bool
+
 	// Hoard leaves out all that closes a descriptor: for a process that has few
 	// and closes all in the end, by one call.
 	Hoard bool
@@ -44,7 +51,7 @@ func slab[T any](s *[]T, n int) *T {
 // Reset empties a batch that has been run, to be filled again. Handles of the
 // old calls stay valid.
 func (b *Batch) Reset() {
-	b.Calls, b.checks, b.Meanwhile, b.aside = b.Calls[:0], b.checks[:0], nil, nil
+	b.Calls, b.checks, b.Meanwhile, b.aside, b.Late = b.Calls[:0], b.checks[:0], nil, nil, false
 	// What calls were given is not needed any more; what they answered is.
 	b.mems, b.bytes = b.mems[:0], b.bytes[:0]
 }

@@ -19,7 +19,8 @@ import (
 // Kernel executes batches. Run returns when every call of the batch has been
 // executed, or at the first call that failed without having been allowed to;
 // that failure is a *CallError. Calls behind a failed one may or may not have
-// been executed. Checks of the batch (Batch.Check) run last, in order.
+// been executed. Checks of the batch (Batch.Check) run last, in order. A batch
+// that may be Late can end with the next one.
 type Kernel interface {
 	Run(b *Batch) error
 }

@@ -71,7 +71,8 @@ type Env struct {
 	// container's process.
 	NetDevices func() error
 
-	hostB *kernel.Batch // see onHost
+	hostB  *kernel.Batch // see onHost
+	passed *kernel.Batch // what was in B before; the kernel may still have it
 
 	nested      bool          // tongs is not in the host's first user namespace
 	trees       kernel.Kernel // makes the copies of TreeOrder
@@ -185,6 +186,27 @@ func (e *Env) Sync() error {
 	e.B.Reset()
 	return err
 }
+
+// pass hands on what is queued, once that is much, without waiting for it. The
+// results are there after the next Sync.
+func (e *Env) pass() error {
+	if len(e.B.Calls) < maxQueued {
+		return nil
+	}
+	e.B.Late = true
+	err := e.K.Run(e.B)
+	if e.passed == nil {
+		e.passed = &kernel.Batch{Expect: maxQueued + 32, Hoard: e.B.Hoard}
+	}
+	e.B, e.passed = e.passed, e.B
+	e.B.Reset()
+	return err
+}
+
+// maxQueued is how many calls are queued before they are handed on: few enough for
+// the container's process to begin soon, and for their memory, which the next ones
+// use again, many enough to be worth a byte on the line.
+const maxQueued = 80
 
 // onHost returns an empty batch for the host. There is only one: it is done with
 // when the next is asked for. A batch of its own for each of a thousand mounts

@@ -90,10 +90,8 @@ func below(p, dir string) bool {
 // in one round trip.
 func lookUpMountPoints(e *Env) error {
 	for _, m := range e.plan() {
-		if len(e.B.Calls) > maxQueued {
-			if err := e.Sync(); err != nil {
-				return err
-			}
+		if err := e.pass(); err != nil {
+			return err
 		}
 		if m.above == nil {
 			e.B.For(m.field+".destination", "cannot look up "+m.path)
@@ -103,10 +101,6 @@ func lookUpMountPoints(e *Env) error {
 	return nil
 }
 
-// maxQueued is how many calls are queued before they are executed: a round trip
-// costs less than the memory for hundreds of calls, which the next ones use again.
-const maxQueued = 130
-
 // addMounts adds each mount as listed: built detached and complete, attached
 // last.
 func addMounts(e *Env) error {
@@ -114,10 +108,8 @@ func addMounts(e *Env) error {
 		if err := e.addMount(m); err != nil {
 			return err
 		}
-		if len(e.B.Calls) > maxQueued {
-			if err := e.Sync(); err != nil {
-				return err
-			}
+		if err := e.pass(); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -258,7 +250,9 @@ func (e *Env) buildBind(m *mount) error {
 	var top, all kernel.MountAttr
 	top.Set, top.Clear = attrs(m.opt.set, m.opt.clear)
 	all.Set, all.Clear = attrs(m.opt.recSet, m.opt.recClear)
-	if alone := all == (kernel.MountAttr{}) && !m.opt.recursive; alone {
+	if s.own {
+		// it has the propagation of the container's mount namespace
+	} else if alone := all == (kernel.MountAttr{}) && !m.opt.recursive; alone {
 		top.Propagation = e.sourcePropagation()
 	} else {
 		all.Propagation = e.sourcePropagation()
@@ -279,11 +273,18 @@ func (e *Env) buildBind(m *mount) error {
 // mounted in one appears in the other. A shared linux.rootfsPropagation asks
 // for just that.
 func (e *Env) sourcePropagation() uint64 {
-	before, after, _, err := e.propagation()
-	if err != nil || after == unix.MS_SHARED {
-		return 0 // attachRoot has returned the error
+	if e.sharesMounts() {
+		return 0
 	}
+	before, _, _, _ := e.propagation() // attachRoot has returned the error
 	return before
+}
+
+// sharesMounts reports whether the container's copies of the host's mounts stay
+// peers of those.
+func (e *Env) sharesMounts() bool {
+	_, after, _, _ := e.propagation()
+	return after == unix.MS_SHARED
 }
 
 // destination opens the place of the mount. Where the early look-up holds,

@@ -104,12 +104,13 @@ func unshareNamespaces(e *Env) error {
 	return nil
 }
 
-// begin lets the process make its namespaces, while tongs does what is its own
-// (Env.Aside): enough for both to use a processor each. Afterwards they take
-// turns, and share one (Env.Meet).
+// begin lets the process make its namespaces, enter its root and look up the mount
+// points, while tongs does what is its own (Env.Aside): enough for both to use a
+// processor each. The network namespace is the last that is needed. Afterwards they
+// take turns, and share one processor (Env.Meet).
 func begin(e *Env) error {
 	if e.Meet == nil {
-		return nil
+		return e.Sync()
 	}
 	var net *kernel.Right
 	if e.NetNamespace {

@@ -39,7 +39,7 @@ func CreateOrder() []Step {
 		{"out of memory score", []string{"process.oomScoreAdj"}, setOOMScore}, // by tongs: lowering needs the host's rights
 		{"seccomp program", nil, prepareSeccomp},                              // by tongs, meanwhile
 		{"many descriptors", nil, raiseFiles},
-		{"bind sources", nil, openPlainSources}, // with all rights and the host's names, while nobody can see what the process holds
+		{"bind sources", nil, openPlainSources}, // with all rights and the host's names, while nobody can see what the process holds; or with the root
 		{"session", nil, newSession},
 		{"join namespaces", nil, joinNamespaces}, // with tongs' rights: they may belong to the host's user namespace
 		{"user namespace", []string{"linux.uidMappings", "linux.gidMappings"}, enterUserNamespace},
@@ -51,16 +51,15 @@ func CreateOrder() []Step {
 		{"session of the child", nil, newChildSession},
 		{"host name", []string{"hostname"}, setHostname},
 		{"domain name", []string{"domainname"}, setDomainname},
-		{"begin", nil, begin}, // tongs does the rest of its own work meanwhile
-		{"loopback", nil, raiseLoopback},
-		{"network devices", []string{"linux.netDevices"}, moveNetDevices}, // by tongs, which has rights in both namespaces
-		{"umask 0", nil, clearUmask},                                      // modes are exact until the end
-		{"trees inside", nil, openTreesInside},                            // TreeOrder, if tongs may not; the names are still the host's
+		{"umask 0", nil, clearUmask},           // modes are exact until the end
+		{"trees inside", nil, openTreesInside}, // TreeOrder, if tongs may not; the names are still the host's
 
 		{"root", []string{"linux.rootfsPropagation"}, attachRoot}, // over "/", whose mounts no longer propagate to the host
 		{"mount points", nil, lookUpMountPoints},                  // all questions at once
-		{"ask", nil, (*Env).Sync},
-		{"mounts", []string{"mounts"}, addMounts}, // strictly as listed; proc and sysfs while the old root is visible
+		{"ask", nil, begin},                                       // tongs does the rest of its own work meanwhile
+		{"loopback", nil, raiseLoopback},
+		{"network devices", []string{"linux.netDevices"}, moveNetDevices}, // by tongs, which has rights in both namespaces
+		{"mounts", []string{"mounts"}, addMounts},                         // strictly as listed; proc and sysfs while the old root is visible
 		{"devices", []string{"linux.devices"}, makeDevices},
 		{"device links", nil, linkDevices},
 		// The environment is complete, and the host's paths are still there.

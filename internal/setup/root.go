@@ -91,6 +91,11 @@ func attachRoot(e *Env) error {
 		return nil // the tree cannot be attached without changing the host: chroot into it as it is
 	}
 	e.B.MountSetattrRoot(unix.AT_RECURSIVE, a)
+	if e.sourcesWithRoot() {
+		if err := e.queueSources(); err != nil {
+			return err
+		}
+	}
 	if done, err := attachForHooks(e); done || err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"tongs/internal/kernel"
@@ -16,6 +17,7 @@ import (
 type source struct {
 	h      kernel.Handle
 	inside bool           // it lies below the root file system
+	own    bool           // the copy is one of a mount in the container's mount namespace
 	path   string         // on the host; below the root if inside
 	proc   bool           // it is a proc file system
 	root   *kernel.Stat   // of the copy
@@ -55,10 +57,17 @@ func openSources(e *Env) error {
 // up twice. A source below the root file system can be one that an earlier mount
 // provides: it is opened in its turn.
 func openPlainSources(e *Env) error {
-	if e.treesInside {
+	if e.treesInside || e.sourcesWithRoot() {
 		return nil
 	}
 	return e.queueSources()
+}
+
+// sourcesWithRoot reports whether the sources are opened in the container's own
+// mount namespace (attachRoot), where they have the propagation that they need: the
+// namespace is a copy of the host's, and the process has all rights of tongs in it.
+func (e *Env) sourcesWithRoot() bool {
+	return e.newNamespace(specs.MountNamespace) && !e.treesInside && !e.inUserNamespace() && len(e.joins) == 0 && e.Restore == nil && !e.sharesMounts()
 }
 
 func (e *Env) queueSources() error {
@@ -66,11 +75,11 @@ func (e *Env) queueSources() error {
 		return nil
 	}
 	kinds := make([]*kernel.Statfs, len(e.plain))
+	own := e.sourcesWithRoot()
 	for i, m := range e.plain {
-		if len(e.B.Calls) > maxQueued {
-			if err := e.run(); err != nil {
-				return err
-			}
+		e.sources[m.index].own = own
+		if err := e.pass(); err != nil {
+			return err
 		}
 		kinds[i] = e.copySource(e.B, m)
 	}

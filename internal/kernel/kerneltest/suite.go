@@ -35,6 +35,9 @@ func Run(t *testing.T, real bool, open func(t *testing.T) kernel.Kernel) {
 		{"strings, vectors and structs arrive", true, memory},
 		{"descriptors travel in messages", true, travel},
 		{"a batch larger than any buffer is executed whole", true, large},
+		{"batches that are late have their results behind the next", true, late},
+		{"an error of a late batch is told by the next", true, lateError},
+		{"a check of a late batch may run another", true, lateCheck},
 		{"each typed call has a format", false, formats},
 		{"an invalid handle is refused by the kernel", true, invalid},
 	}

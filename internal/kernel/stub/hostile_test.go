@@ -39,7 +39,7 @@ func newHostile(t testing.TB) *hostile {
 		t.Fatal(err)
 	}
 	h := &hostile{Stub: s, t: t, far: pair[1], line: s.line, mem: s.ring.mem, null: null}
-	s.line, s.owed = pair[0], 0
+	s.line, s.owed, s.next = pair[0], 0, firstRecord
 	s.ring.mem = h.mem
 	t.Cleanup(func() {
 		h.hangUp()

@@ -5,22 +5,34 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"tongs/internal/kernel"
 )
 
-// round releases the records and waits for the stub's byte; gone means end of
-// file in its place. Nothing here blocks longer than the timeout, whatever the
-// other side does with the line: no call waits, poll does.
-func (s *Stub) round(b *kernel.Batch) (gone bool, err error) {
-	switch err := s.release(); err {
-	case nil:
-	case unix.EPIPE, unix.ECONNRESET:
-		return true, nil // it has ended; the records tell why
-	default: // EAGAIN: somebody answers without taking what was sent
-		return false, fmt.Errorf("cannot be given work: %w", err)
+// release lets the stub go on behind its wait. One that has ended will not report: the
+// records tell why.
+func (s *Stub) release() error {
+	for {
+		_, err := unix.SendmsgN(s.line, []byte{0}, nil, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+		switch err {
+		case unix.EINTR:
+			continue
+		case unix.EPIPE, unix.ECONNRESET:
+			s.cut = true
+			return nil
+		case nil:
+			return nil
+		default: // EAGAIN: somebody answers without taking what was sent
+			return fmt.Errorf("cannot be given work: %w", err)
+		}
 	}
-	b.Overlap()
+}
+
+// report waits for the stub's byte; gone means end of file in its place. Nothing
+// here blocks longer than the timeout, whatever the other side does with the line:
+// no call waits, poll does.
+func (s *Stub) report() (gone bool, err error) {
+	if s.cut {
+		return true, nil
+	}
 	end := time.Now().Add(s.timeout) // what tongs itself does meanwhile has its own bounds
 	for s.owed++; s.owed > 0; s.owed-- {
 		if gone, err = s.wait(end); gone || err != nil {
@@ -28,15 +40,6 @@ func (s *Stub) round(b *kernel.Batch) (gone bool, err error) {
 		}
 	}
 	return gone, err
-}
-
-func (s *Stub) release() error {
-	for {
-		_, err := unix.SendmsgN(s.line, []byte{0}, nil, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
-		if err != unix.EINTR {
-			return err
-		}
-	}
 }
 
 // SendFD sends a byte to the stub for a call that receives it, with a descriptor

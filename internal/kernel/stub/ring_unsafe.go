@@ -26,15 +26,21 @@ const (
 	arenaOff   = scratchOff + 16
 	maxRecords = scratchOff / code.RecordSize
 	unset      = math.MinInt64 // no system call returns this
+
+	// The second half of the ring, which is written while the stub may still be in
+	// the first, and the other way round: small, since both touch all of it.
+	middle      = 170
+	arenaMiddle = arenaOff + 32<<10
 )
 
 var errTooLarge = errors.New("a call's arguments are larger than the shared memory")
 
 type ring struct {
-	mem   []byte
-	n     int                 // records written
-	arena int                 // next free byte
-	both  map[*kernel.Mem]int // where memory lies that several calls use
+	mem             []byte
+	n               int                 // records written
+	arena           int                 // next free byte
+	limit, arenaEnd int                 // of both
+	both            map[*kernel.Mem]int // where memory lies that several calls use
 }
 
 func newRing(fd int) (*ring, error) {
@@ -58,9 +64,17 @@ func (r *ring) word(off int) *uint64 {
 	return (*uint64)(unsafe.Pointer(&r.mem[off : off+8][0]))
 }
 
-// reset forgets all records from index n on and all of the arena.
-func (r *ring) reset(n int) {
-	r.n, r.arena, r.both = n, arenaOff, nil
+// begin goes on with record n, where one of the halves begins. If the stub may be in
+// the other, or in front of it, the first must do with its own room; behind the
+// second is nothing.
+func (r *ring) begin(n int, half bool) {
+	r.n, r.both = n, nil
+	r.arena, r.limit, r.arenaEnd = arenaOff, maxRecords, len(r.mem)
+	if n == middle {
+		r.arena = arenaMiddle
+	} else if half {
+		r.limit, r.arenaEnd = middle-restRecords, arenaMiddle
+	}
 }
 
 // raw writes a record. Its number is stored last, and plus one: a record
@@ -91,9 +105,9 @@ func (r *ring) result(index int) int64 {
 	return int64(atomic.LoadUint64(r.word(index*code.RecordSize + code.ResultOff)))
 }
 
-// call writes a call of batch b; first is the index in the batch of the call
-// that lies in record base. It fails if the arena has no room.
-func (r *ring) call(b *kernel.Batch, c *kernel.Call, base, first int) error {
+// call writes a call of batch b, which belongs to part p. It fails if the arena
+// has no room.
+func (r *ring) call(b *kernel.Batch, c *kernel.Call, p *part) error {
 	var args [6]uint64
 	var flags uint64
 	for i, a := range c.Args {
@@ -102,9 +116,15 @@ func (r *ring) call(b *kernel.Batch, c *kernel.Call, base, first int) error {
 			args[i] = a.N
 		case kernel.Ref:
 			n, index, done := a.H.Number(b)
+			from := p
+			if done && p.before != nil {
+				from = p.before
+				_, index, done = a.H.Number(from.b)
+				p.uses = p.uses || !done
+			}
 			args[i] = uint64(n)
 			if !done {
-				args[i] = code.Base + uint64((base+index-first)*code.RecordSize+code.ResultOff)
+				args[i] = code.Base + uint64(from.record(index)*code.RecordSize+code.ResultOff)
 				flags |= 1 << i
 			}
 		case kernel.Memory:
@@ -135,7 +155,7 @@ func (r *ring) memory(m *kernel.Mem) (uint64, error) {
 		return code.Base + uint64(off), nil
 	}
 	off := (r.arena + 7) &^ 7
-	if off+len(m.Bytes) > len(r.mem) {
+	if off+len(m.Bytes) > r.arenaEnd {
 		return 0, errTooLarge
 	}
 	r.arena = off + len(m.Bytes)

@@ -2,9 +2,7 @@ package stub
 
 import (
 	"errors"
-	"fmt"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -12,31 +10,106 @@ import (
 )
 
 // Run executes a batch in the stub (kernel.Kernel). A batch that is larger
-// than the shared memory is executed in parts.
+// than the shared memory is executed in parts. One that may be late is only
+// released; the next one is written behind it, and collects its results.
 func (s *Stub) Run(b *kernel.Batch) error {
 	if err := s.usable(); err != nil {
 		return err
 	}
 	for first := 0; first < len(b.Calls); {
-		next, err := s.write(b, first)
+		p, err := s.write(b, first)
 		if err != nil {
 			return err
 		}
-		s.ring.jump()
-		s.ring.end()
-		gone, err := s.round(b)
-		if err != nil {
-			return s.betrayed(s.at(b, first, next), err.Error())
+		if b.Late && p.next == len(b.Calls) && b.Meanwhile == nil && s.lead(p) {
+			return s.goOn(p)
 		}
-		if err := s.collect(b, first, next, gone); err != nil {
+		s.turn()
+		if err := s.release(); err != nil {
+			return s.betrayed(s.at(p), err.Error())
+		}
+		s.overlap(b)
+		if err := s.both(p); err != nil {
 			return err
 		}
-		if err := s.succeed(b.Calls[first:next]); err != nil {
-			return err
-		}
-		first = next
+		first = p.next
+	}
+	if err := s.settle(); err != nil {
+		return err
 	}
 	return b.Finish()
+}
+
+// overlap does what is to be done while the stub is busy.
+func (s *Stub) overlap(b *kernel.Batch) {
+	if !s.cut {
+		b.Overlap()
+	}
+}
+
+// goOn releases a part that another will follow, and takes the results of the part
+// before.
+func (s *Stub) goOn(p *part) error {
+	if err := s.release(); err != nil {
+		return s.betrayed(s.at(p), err.Error())
+	}
+	before := s.late
+	s.late = p
+	if before != nil {
+		if err := s.await(before); err != nil {
+			return err
+		}
+	}
+	s.ring.begin(s.next, true)
+	s.ring.end() // it has left this half now
+	if before == nil {
+		return nil
+	}
+	return before.b.Finish()
+}
+
+// both takes the results of the part that is late, if there is one, and of that
+// which was released behind it. The checks of the first come when the stub is idle:
+// they may give it work.
+func (s *Stub) both(p *part) error {
+	late := s.late
+	if s.late = nil; late == nil {
+		return s.await(p)
+	}
+	if err := s.await(late); err != nil {
+		return err
+	}
+	err := s.await(p)
+	if first := late.b.Finish(); first != nil && (err == nil || first != error(s.lost)) {
+		return first // what is wrong there may be why the other failed
+	}
+	return err
+}
+
+// settle takes the results of the part that is late. The stub waits behind it
+// then.
+func (s *Stub) settle() error {
+	late := s.late
+	if s.late = nil; late == nil {
+		return nil
+	}
+	if err := s.await(late); err != nil {
+		return err
+	}
+	return late.b.Finish()
+}
+
+// await waits for the report on a part and takes its results.
+func (s *Stub) await(p *part) error {
+	p.before = nil
+	gone, err := s.report()
+	if err != nil {
+		return s.betrayed(s.at(p), err.Error())
+	}
+	if err := s.collect(p, gone); err != nil {
+		return err
+	}
+	return s.succeed(p.calls())
 }
 
 // usable says why the stub takes no more batches, nil if it does.
@@ -52,56 +125,12 @@ func (s *Stub) usable() error {
 	return nil
 }
 
-// write puts calls of b from index first on into the ring, as many as fit,
-// and returns the index of the first that did not.
-func (s *Stub) write(b *kernel.Batch, first int) (int, error) {
-	s.ring.reset(firstRecord)
-	for i := first; i < len(b.Calls); i++ {
-		var err error
-		if s.ring.n < maxRecords-1 { // one is left for the end
-			err = s.ring.call(b, &b.Calls[i], firstRecord, first)
-		}
-		if err == nil && s.ring.n == firstRecord+i-first+1 {
-			continue
-		}
-		fits := wholeChildren(b.Calls[first:i]) + first
-		if fits == first {
-			return 0, tooLarge(&b.Calls[i])
-		}
-		s.ring.n = firstRecord + fits - first
-		return fits, nil
-	}
-	return len(b.Calls), nil
-}
-
-// wholeChildren is how many of the calls can be executed without the ones behind
-// them: a child cannot go on in another part of the batch.
-func wholeChildren(calls []kernel.Call) int {
-	for i := range calls {
-		if i+calls[i].Skip >= len(calls) {
-			return i
-		}
-	}
-	return len(calls)
-}
-
-// tooLarge is the error of a call that does not fit into the shared memory.
-func tooLarge(c *kernel.Call) error {
-	var parts []string
-	for _, part := range []string{c.Field, c.Want, c.Name} {
-		if part != "" {
-			parts = append(parts, part)
-		}
-	}
-	return fmt.Errorf("%s: %w", strings.Join(parts, ": "), errTooLarge)
-}
-
-// collect takes the results of the calls from first up to next.
-func (s *Stub) collect(b *kernel.Batch, first, next int, gone bool) error {
-	child := first // the end of what only a child has executed
-	for i := first; i < next; i++ {
-		c := &b.Calls[i]
-		n := s.ring.result(firstRecord + i - first)
+// collect takes the results of a part.
+func (s *Stub) collect(p *part, gone bool) error {
+	child := p.first // the end of what only a child has executed
+	for i := p.first; i < p.next; i++ {
+		c := &p.b.Calls[i]
+		n := s.ring.result(p.record(i))
 		if c.Skip > 0 && n > 0 {
 			child = i + c.Skip + 1
 		} else if i < child {
@@ -109,8 +138,8 @@ func (s *Stub) collect(b *kernel.Batch, first, next int, gone bool) error {
 		}
 		if n == unset {
 			if gone {
-				at := s.at(b, first, next)
-				s.takeDead(b.Calls[first:next])
+				at := s.at(p)
+				s.takeDead(p.calls())
 				return s.ended(at)
 			}
 			return s.betrayed(lostAt(c), "reported calls that it did not execute")
@@ -131,7 +160,7 @@ func (s *Stub) collect(b *kernel.Batch, first, next int, gone bool) error {
 		}
 	}
 	if gone {
-		s.takeDead(b.Calls[first:next])
+		s.takeDead(p.calls())
 		return s.ended(&kernel.LostError{})
 	}
 	return nil
@@ -230,14 +259,14 @@ func (s *Stub) betrayed(at *kernel.LostError, how string) error {
 }
 
 // at names the call that the stub was executing.
-func (s *Stub) at(b *kernel.Batch, first, next int) *kernel.LostError {
-	for i := first; i < next; i++ {
-		n := s.ring.result(firstRecord + i - first)
+func (s *Stub) at(p *part) *kernel.LostError {
+	for i := p.first; i < p.next; i++ {
+		n := s.ring.result(p.record(i))
 		if n == unset {
-			return lostAt(&b.Calls[i])
+			return lostAt(&p.b.Calls[i])
 		}
 		if n > 0 {
-			i += b.Calls[i].Skip
+			i += p.b.Calls[i].Skip
 		}
 	}
 	return &kernel.LostError{}
@@ -252,52 +281,58 @@ func lostAt(c *kernel.Call) *kernel.LostError {
 // report on the line, one byte. From then on the stub needs nobody. The
 // batch's checks are not run.
 func (s *Stub) Park(b *kernel.Batch) error {
-	gone, err := s.last(b)
+	p, gone, err := s.last(b)
 	if err != nil || !gone {
 		return err
 	}
-	return s.verdict(b)
+	return s.verdict(p)
 }
 
 // Exec gives the stub its last calls, of which one replaces it by a program
 // (execve closes the line), and returns when that has happened. The batch's
 // checks are not run.
 func (s *Stub) Exec(b *kernel.Batch) error {
-	gone, err := s.last(b)
+	p, gone, err := s.last(b)
 	if err != nil {
 		return err
 	}
 	if !gone {
-		return s.betrayed(s.at(b, 0, len(b.Calls)), "reported before it executed its program")
+		return s.betrayed(s.at(p), "reported before it executed its program")
 	}
-	return s.verdict(b)
+	return s.verdict(p)
 }
 
-func (s *Stub) last(b *kernel.Batch) (gone bool, err error) {
+func (s *Stub) last(b *kernel.Batch) (p *part, gone bool, err error) {
 	if err := s.usable(); err != nil {
-		return false, err
+		return nil, false, err
 	}
-	n, err := s.write(b, 0)
-	if err != nil {
-		return false, err
+	if err := s.whole(); err != nil {
+		return nil, false, err
 	}
-	if n < len(b.Calls) {
-		return false, tooLarge(&b.Calls[n])
+	if p, err = s.write(b, 0); err != nil {
+		return nil, false, err
+	}
+	if p.next < len(b.Calls) {
+		return nil, false, tooLarge(&b.Calls[p.next])
 	}
 	s.ring.end()
 	s.parked = true
-	if gone, err = s.round(b); err != nil {
-		return false, s.betrayed(s.at(b, 0, len(b.Calls)), err.Error())
+	if err = s.release(); err == nil {
+		s.overlap(b)
+		gone, err = s.report()
 	}
-	return gone, nil
+	if err != nil {
+		return nil, false, s.betrayed(s.at(p), err.Error())
+	}
+	return p, gone, nil
 }
 
 // verdict says whether the last calls ended in a program that runs. Success
 // is a call without return that was begun, the one before it having worked.
-func (s *Stub) verdict(b *kernel.Batch) error {
-	for i := 0; i < len(b.Calls); i++ {
-		c := &b.Calls[i]
-		n := s.ring.result(firstRecord + i)
+func (s *Stub) verdict(p *part) error {
+	for i := 0; i < p.next; i++ {
+		c := &p.b.Calls[i]
+		n := s.ring.result(p.record(i))
 		if n > 0 && c.Skip > 0 {
 			i += c.Skip
 			continue

@@ -48,8 +48,11 @@ type Stub struct {
 	inherited []kernel.Handle // Config.Inherit, as the stub knows them
 	received  int             // a descriptor that the stub sent, or -1
 	timeout   time.Duration
-	owed      int  // reports that come before the next round's own
-	parked    bool // it has its last calls
+	owed      int   // reports that come before the next part's own
+	next      int   // record behind the wait that the stub is in, or comes to
+	late      *part // what was released, with its results not taken yet
+	cut       bool  // it has closed its line
+	parked    bool  // it has its last calls
 	reaped    bool
 	how       string // how it ended, once reaped
 	lost      *kernel.LostError
@@ -64,12 +67,14 @@ const (
 	reportRecord        // write to the line: the round before is done
 	waitRecord          // read from the line; end of file ends the stub
 	firstRecord
+
+	restRecords = 2 // of rest
 )
 
 // Start starts a stub. It blocks in its first wait until Run gives it work.
 // The first call that it ever executes makes it non-dumpable.
 func Start(c Config) (*Stub, error) {
-	s := &Stub{timeout: c.Timeout, line: -1, PidFD: -1, received: -1, owed: 1}
+	s := &Stub{timeout: c.Timeout, line: -1, PidFD: -1, received: -1, owed: 1, next: firstRecord}
 	if s.timeout == 0 {
 		s.timeout = time.Minute
 	}
@@ -154,16 +159,21 @@ func above(files []uintptr) int {
 
 // prepare writes the records that every round begins with.
 func (s *Stub) prepare(dumpable bool) {
-	line, _, _ := s.far.Number(nil)
 	flag := uint64(0)
 	if dumpable {
 		flag = 1
 	}
-	s.ring.reset(0)
+	s.ring.begin(hideRecord, false)
 	s.ring.raw(unix.SYS_PRCTL, 0, unix.PR_SET_DUMPABLE, flag)
+	s.rest()
+	s.ring.end()
+}
+
+// rest writes the records by which the stub reports and waits.
+func (s *Stub) rest() {
+	line, _, _ := s.far.Number(nil)
 	s.ring.raw(unix.SYS_WRITE, 0, uint64(line), code.Base+scratchOff, 1)
 	s.ring.raw(unix.SYS_READ, code.FlagZeroFatal, uint64(line), code.Base+scratchOff, 1)
-	s.ring.end()
 }
 
 // Inherited returns the handles of Config.Inherit as batches for this stub
