@@ -31,11 +31,15 @@ type Root struct {
 type Place struct {
 	Path string
 	H    kernel.Handle
-	Stat *kernel.Stat
+	Stat *kernel.Stat   // nil of LookHere
 	FS   *kernel.Statfs // nil unless somebody has asked
 	Top  bool           // of Make: links led to the root directory itself
 	Bent bool           // of Make: a link was followed, so the path does not show where it leads
 	Link bool           // a symbolic link at the end of the path, or mounted there, is meant itself
+
+	// Refused says why, if it is set, when the kernel does not attach a mount here
+	// (EINVAL): if one of them is a directory and the other is not.
+	Refused func() error
 
 	dir   kernel.Handle // what was opened below it, and how
 	rel   string
@@ -55,6 +59,14 @@ func Clean(p string) string {
 // nothing is made. The Place tells, once the batch has run, what was there.
 func (r *Root) Look(b *kernel.Batch, p string) *Place {
 	return r.open(b, p, kernel.InRootReal)
+}
+
+// LookHere is Look for what lies in the root's own mount (EXDEV otherwise). What it
+// is, is not asked.
+func (r *Root) LookHere(b *kernel.Batch, p string) *Place {
+	h := b.Openat2(r.Dir, p, unix.O_PATH, 0, kernel.InRootReal|unix.RESOLVE_NO_XDEV)
+	b.Allow()
+	return &Place{Path: p, H: h}
 }
 
 // Follow is Look that follows links, inside of the root. The kernel may have
@@ -110,7 +122,7 @@ func (r *Root) Settle(field string, pl *Place) error {
 
 // Errno says why the path could not be opened or looked at, 0 if it was.
 func (p *Place) Errno() unix.Errno {
-	if n := p.H.Errno(); n != 0 {
+	if n := p.H.Errno(); n != 0 || p.Stat == nil {
 		return n
 	}
 	return p.Stat.Errno()
@@ -127,6 +139,7 @@ func (p *Place) IsDir() bool { return p.Stat.Type() == unix.S_IFDIR }
 // meanwhile has made the path lead elsewhere, and the batch fails.
 func (r *Root) Attach(b *kernel.Batch, field string, m kernel.Handle, at *Place) {
 	r.Move(b, field, m, at)
+	b.For(field, "cannot look for the mount at "+at.Path)
 	r.Expect(b, field, at, b.Stat(m))
 }
 
@@ -134,8 +147,16 @@ func (r *Root) Attach(b *kernel.Batch, field string, m kernel.Handle, at *Place)
 func (r *Root) Move(b *kernel.Batch, field string, m kernel.Handle, at *Place) {
 	b.For(field, "cannot attach the mount at "+at.Path)
 	b.MoveMount(m, at.H)
+	if at.Refused != nil {
+		moved := b.Allow(unix.EINVAL).Last()
+		b.Check(func() error {
+			if moved.Errno() == 0 {
+				return nil
+			}
+			return at.Refused()
+		})
+	}
 	b.Close(at.H)
-	b.For(field, "cannot look for the mount at "+at.Path)
 }
 
 // Expect adds calls that check that a path leads to the root of the mount whose

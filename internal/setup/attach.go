@@ -50,6 +50,7 @@ func (e *Env) expect(m *mount, place *rootfs.Place) {
 	}
 	root := e.sources[m.index].root
 	if root == nil {
+		e.B.For(m.field+".destination", "cannot look for the mount at "+place.Path)
 		root = e.B.Stat(m.h)
 	}
 	a := attached{m.field + ".destination", place, root}

@@ -15,7 +15,7 @@ import (
 
 // mount is one entry of spec.mounts with what has been found out about it.
 type mount struct {
-	specs.Mount
+	*specs.Mount
 	index  int
 	field  string // mounts[3]
 	path   string // destination, clean
@@ -40,8 +40,10 @@ func (e *Env) plan() []*mount {
 	}
 	e.mounts = make([]*mount, len(e.Spec.Mounts))
 	last := make(map[string]*mount, len(e.mounts)) // by path
-	for i, s := range e.Spec.Mounts {
-		m := &mount{Mount: s, index: i, field: item("mounts", i), path: rootfs.Clean(s.Destination)}
+	all := make([]mount, len(e.mounts))
+	for i := range e.Spec.Mounts {
+		s, m := &e.Spec.Mounts[i], &all[i]
+		*m = mount{Mount: s, index: i, field: item("mounts", i), path: rootfs.Clean(s.Destination)}
 		m.opt = parseOptions(s.Options, s.Type)
 		m.fstype = s.Type
 		if s.Type == "bind" {
@@ -86,24 +88,12 @@ func below(p, dir string) bool {
 	return p == dir || dir == "/" || strings.HasPrefix(p, dir) && p[len(dir)] == '/'
 }
 
-// lookUpMountPoints asks for all destinations that no earlier mount covers,
-// in one round trip.
-func lookUpMountPoints(e *Env) error {
-	for _, m := range e.plan() {
-		if err := e.pass(); err != nil {
-			return err
-		}
-		if m.above == nil {
-			e.B.For(m.field+".destination", "cannot look up "+m.path)
-			m.place = e.Root.Look(e.B, m.path)
-		}
-	}
-	return nil
-}
-
 // addMounts adds each mount as listed: built detached and complete, attached
 // last.
 func addMounts(e *Env) error {
+	if err := lookElsewhere(e); err != nil {
+		return err
+	}
 	for _, m := range e.plan() {
 		if err := e.addMount(m); err != nil {
 			return err
@@ -285,65 +275,6 @@ func (e *Env) sourcePropagation() uint64 {
 func (e *Env) sharesMounts() bool {
 	_, after, _, _ := e.propagation()
 	return after == unix.MS_SHARED
-}
-
-// destination opens the place of the mount. Where the early look-up holds,
-// or what is above is a tmpfs of ours, no round trip is needed.
-func (e *Env) destination(m *mount) (*rootfs.Place, error) {
-	name := m.field + ".destination"
-	if m.made {
-		e.B.For(name, "cannot open "+m.path)
-		h := e.B.Openat2(e.Root.Dir, m.path, unix.O_PATH, 0, kernel.InRootReal)
-		return &rootfs.Place{Path: m.path, H: h, Stat: e.B.Stat(h), FS: e.B.Fstatfs(h), Link: m.opt.linkSource}, nil
-	}
-	if m.place == nil {
-		if err := e.Sync(); err != nil {
-			return nil, err
-		}
-		b := &kernel.Batch{}
-		b.For(name, "cannot look up "+m.path)
-		m.place = e.Root.Look(b, m.path)
-		if err := e.K.Run(b); err != nil {
-			return nil, err
-		}
-	}
-	if m.opt.linkDestination {
-		if err := e.lookAtLink(m); err != nil {
-			return nil, err
-		}
-	}
-	if err := e.ordinary(m); err != nil {
-		return nil, err
-	}
-	place := m.place
-	place.Link = m.opt.linkDestination || m.opt.linkSource
-	if place.Errno() != 0 {
-		if err := e.Sync(); err != nil {
-			return nil, err
-		}
-		var err error
-		if place, err = e.Root.Make(name, m.path, !m.file); err != nil {
-			return nil, err
-		}
-		if place.Top { // only a mount on "/" becomes the root: one on top of it unnoticed would leave the handle below
-			return nil, fmt.Errorf("%s: %s leads to the root directory", name, m.path)
-		}
-		place.Link = m.place.Link
-		if place.Bent {
-			e.bent(m)
-		}
-	}
-	if m.file == place.IsDir() {
-		return nil, fmt.Errorf("%s: %s is %s, but the source is %s", name, m.path, directory(place.IsDir()), directory(!m.file))
-	}
-	return place, nil
-}
-
-func directory(yes bool) string {
-	if yes {
-		return "a directory"
-	}
-	return "not a directory"
 }
 
 // fill makes what is known to be missing in a new tmpfs while nobody can see

@@ -29,7 +29,7 @@ func (e *Env) guardProc(m *mount, place *rootfs.Place) {
 		place.FS = e.fileSystem(m, place)
 	}
 	e.B.Check(func() error {
-		if place.Stat.Errno() != 0 || place.FS.Type() != unix.PROC_SUPER_MAGIC {
+		if place.Errno() != 0 || place.FS.Type() != unix.PROC_SUPER_MAGIC {
 			if m.path == "/proc" && m.fstype != "proc" && !(m.opt.bind && e.sources[m.index].proc) {
 				return fmt.Errorf("%s.type: only a file system of type proc can be mounted at /proc, not %s", m.field, m.fstype)
 			}

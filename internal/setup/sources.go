@@ -158,9 +158,16 @@ func (s *source) judge(m *mount, fs *kernel.Statfs) {
 
 // hasCovered reports whether masked or read-only paths lie in a directory.
 func (e *Env) hasCovered(dir string) bool {
-	l := e.Spec.Linux
-	lies := func(p string) bool { return below(rootfs.Clean(p), dir) }
-	return l != nil && (slices.ContainsFunc(l.MaskedPaths, lies) || slices.ContainsFunc(l.ReadonlyPaths, lies))
+	if l := e.Spec.Linux; e.toCover == nil && l != nil {
+		e.toCover = make([]string, 0, len(l.MaskedPaths)+len(l.ReadonlyPaths))
+		for _, p := range l.MaskedPaths {
+			e.toCover = append(e.toCover, rootfs.Clean(p))
+		}
+		for _, p := range l.ReadonlyPaths {
+			e.toCover = append(e.toCover, rootfs.Clean(p))
+		}
+	}
+	return slices.ContainsFunc(e.toCover, func(p string) bool { return below(p, dir) })
 }
 
 // treeFlags are those of open_tree(2) for the source of a bind.

@@ -21,6 +21,9 @@ func (w *world) openat2(c *kernel.Call) int64 {
 	if e != 0 {
 		return -int64(e)
 	}
+	if resolve&unix.RESOLVE_NO_XDEV != 0 && w.files[p].fs != 0 { // a mount of the root file system's own
+		return -int64(unix.EXDEV)
+	}
 	return w.add(w.at(p))
 }
 
@@ -121,14 +124,19 @@ func (w *world) mountsBelow(dir string) map[string]int64 {
 
 // moveMount makes what is attached visible at the path, and the handle lead
 // there. It hides what was mounted below. What is attached to a place that
-// something else has been mounted over meanwhile is not seen itself.
-func (w *world) moveMount(c *kernel.Call) {
+// something else has been mounted over meanwhile is not seen itself. Whether both are
+// directories is compared for who leaves that to the kernel; others may mean files
+// that the world takes for directories.
+func (w *world) moveMount(c *kernel.Call) int64 {
 	from, _, _ := c.Args[0].H.Number(nil)
 	to := "/"
 	if text(c) == "" {
 		place := w.handle(c, 2)
 		if to = place.path; place.base != w.base(to) {
-			return
+			return 0
+		}
+		if f := w.open[from]; f != nil && c.Tolerates(unix.EINVAL) && (f.mode&unix.S_IFMT == unix.S_IFDIR) != (place.mode&unix.S_IFMT == unix.S_IFDIR) {
+			return -int64(unix.EINVAL)
 		}
 		if to == "/bundle/rootfs" || to == "/run/tongs/root" { // where the container's names begin, once it is the root
 			to = "/"
@@ -136,7 +144,7 @@ func (w *world) moveMount(c *kernel.Call) {
 	}
 	f := w.open[from]
 	if f == nil {
-		return
+		return 0
 	}
 	for p := range w.mountsBelow(to) {
 		delete(w.mounted, strings.TrimSuffix(to, "/")+p)
@@ -150,6 +158,7 @@ func (w *world) moveMount(c *kernel.Call) {
 		copied.mount = uint64(w.next)
 		w.mounted[copied.path] = w.add(copied)
 	}
+	return 0
 }
 
 func (w *world) put(c *kernel.Call, mode uint16, dev uint64) {

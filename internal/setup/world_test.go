@@ -210,7 +210,7 @@ func (w *world) answer(c *kernel.Call) (int64, bool) {
 		}
 		return w.add(file{path: at, mode: unix.S_IFDIR | 0o755, fs: w.handle(c, 0).fs, mount: uint64(w.next)}), true
 	case "move_mount":
-		w.moveMount(c)
+		return w.moveMount(c), true
 	case "close":
 		return w.close(c), true
 	case "mkdirat":
