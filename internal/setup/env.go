@@ -207,7 +207,7 @@ func (e *Env) pass() error {
 // maxQueued is how many calls are queued before they are handed on: few enough for
 // the container's process to begin soon, and for their memory, which the next ones
 // use again, many enough to be worth a byte on the line.
-const maxQueued = 80
+const maxQueued = 130
 
 // onHost returns an empty batch for the host. There is only one: it is done with
 // when the next is asked for. A batch of its own for each of a thousand mounts

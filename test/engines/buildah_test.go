@@ -18,10 +18,10 @@ func TestBuildah(t *testing.T) {
 	b.argv = []string{"buildah", p.argv[1], p.argv[2], p.argv[3], p.argv[4], "--storage-driver", "vfs"} // with the same images
 	b.must("from", "--pull-never", "--name", "work", "localhost/image")
 	b.must("run", "--isolation", "oci", "--network", "none", "work", "--", "/bin/sh", "-c", "echo built >/built")
-	contains(t, "run", b.want(4, "run", "--isolation", "oci", "work", "--", "/bin/sh", "-c", "cat /built; exit 4"), "built\n")
-	contains(t, "run with options", b.must("run", "--isolation", "oci", "--user", "1000", "--tty", "--cap-drop", "CAP_CHOWN", "--volume", dir+":/mnt:ro", "work", "--",
+	contains(t, "run", b.want(4, "run", "--isolation", "oci", "--network", "none", "work", "--", "/bin/sh", "-c", "cat /built; exit 4"), "built\n")
+	contains(t, "run with options", b.must("run", "--isolation", "oci", "--network", "none", "--user", "1000", "--tty", "--cap-drop", "CAP_CHOWN", "--volume", dir+":/mnt:ro", "work", "--",
 		"/bin/sh", "-c", "tty; id -u; touch /mnt/x || true"), "/dev/pts/0\r\n1000\r\n", "Read-only file system")
-	if out, status := b.do("run", "--isolation", "oci", "work", "--", "/nowhere"); status == 0 || !strings.Contains(out, "process.args[0]") {
+	if out, status := b.do("run", "--isolation", "oci", "--network", "none", "work", "--", "/nowhere"); status == 0 || !strings.Contains(out, "process.args[0]") {
 		t.Errorf("another runtime ran a missing program: status %d: %s", status, out)
 	}
 	b.must("commit", "work", "made")

@@ -32,6 +32,18 @@ func buildCRI(t *testing.T, dir string, packages ...string) {
 	}
 }
 
+// fetchCRI gets the modules that all of these programs are built from: they are
+// built where there is no network.
+func fetchCRI(t *testing.T) {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-deps", "-test", containerd2+"containerd", containerd2+"containerd-shim-runc-v2", criTools+"crictl", criTools+"critest")
+	cmd.Dir = "cri"
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("cannot get modules: %v\n%s", err, out)
+	}
+}
+
 // cri is a containerd as Kubernetes uses it, and crictl.
 type cri struct {
 	client
@@ -95,6 +107,7 @@ func (c *cri) endpoint() string { return "unix://" + c.dir + "/c.sock" }
 // ownNetwork gives the calling thread, and all that it starts, a network namespace.
 func ownNetwork(t *testing.T) {
 	t.Helper()
+	fetchCRI(t)
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		t.Fatal(err)
 	}

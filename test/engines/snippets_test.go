@@ -17,9 +17,11 @@ func TestKubernetes(t *testing.T) {
 	cmd := exec.Command("go", "run", "-buildvcs=false", "./manifest", "../testdata/kubernetes.yaml", "../testdata/crio.conf")
 	cmd.Dir = "cri"
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	out, err := cmd.CombinedOutput()
+	var stderr strings.Builder
+	cmd.Stderr = &stderr // also tells of modules that are downloaded
+	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("the manifest is wrong: %v: %s", err, out)
+		t.Fatalf("the manifest is wrong: %v: %s", err, &stderr)
 	}
 	handler, script, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
 	for file, name := range map[string]string{"containerd-v2.toml": "containerd.runtimes.%]", "containerd-v3.toml": "containerd.runtimes.%]"} {

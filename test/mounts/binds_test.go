@@ -247,3 +247,38 @@ func TestPropagation(t *testing.T) {
 		linuxtest.Row{Name: "shared below shared", Edits: []linuxtest.Edit{writable, bind("/mnt", dir+"/dir", "rshared"), bind("/mnt/sub", dir+"/dir/other", "rslave")}})
 	h.Rows(t, rows)
 }
+
+// A destination can lie in a mount that the root file system comes with.
+func TestDestinationInOtherMount(t *testing.T) {
+	h := linuxtest.One(t)
+	dir := sources(t, h)
+	for _, c := range []struct{ name, to, from, want, error string }{
+		{"a directory", "/mnt/dir", "/dir/sub", "sub\n", ""},
+		{"a file", "/mnt/file", "/file", "of the host\n", ""},
+		{"a missing directory", "/mnt/new/dir", "/dir/sub", "sub\n", ""},
+		{"a file on a directory", "/mnt/dir", "/file", "", "mounts[7].destination: /mnt/dir is a directory, but the source is not a directory"},
+		{"a directory on a file", "/mnt/file", "/dir", "", "mounts[7].destination: /mnt/file is not a directory, but the source is a directory"},
+	} {
+		h.Sub(t, c.name, func(t *testing.T, h *linuxtest.Host) {
+			show := "cat " + c.to + "; echo"
+			if strings.HasSuffix(c.to, "dir") {
+				show = "cat " + c.to + "/deep; echo"
+			}
+			bundle := h.Bundle(writable, bind(c.to, dir+c.from), linuxtest.Shell(show))
+			own := mkdir(t, bundle+"/rootfs/mnt")
+			must(t, unix.Mount("none", own, "tmpfs", 0, "size=64k"))
+			defer func() { must(t, unix.Unmount(own, 0)) }()
+			must(t, os.Mkdir(own+"/dir", 0o755), os.WriteFile(own+"/file", nil, 0o644))
+			r := h.Run("run", "--bundle", bundle, h.ID("a"))
+			if c.error != "" {
+				if r.Status != 1 || !strings.Contains(r.Stderr, c.error) {
+					t.Errorf("status %d, stderr %s, want %q", r.Status, r.Stderr, c.error)
+				}
+				return
+			}
+			if r.Stdout != c.want {
+				t.Errorf("status %d, got %q, want %q, stderr %s", r.Status, r.Stdout, c.want, r.Stderr)
+			}
+		})
+	}
+}
