@@ -138,11 +138,8 @@ func (c *creation) prepare() (err error) {
 			PreserveFDs: c.o.ListenFDs + c.o.PreserveFDs, Park: c.o.Park, UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())},
 		Spec: c.b.Spec, Host: host.Kernel{}, K: host.Kernel{}, B: &kernel.Batch{Expect: 160}, Warn: c.o.Warn,
 		CgroupV2: c.group.Unified(), UserNS: c.lend, MapIDs: mapIDs, Hide: func() { c.stub.Hide() }, NetDevices: c.moveNetDevices,
-		Meet: func() {
-			if !c.parted {
-				c.leave = stay(c.stub.PID)
-			}
-		},
+		Meet: func() { c.leave(); c.leave = stay(c.stub.PID) },
+		Part: func() { c.leave = part(c.stub.PID) },
 	}
 	if c.b.Spec.Hooks != nil {
 		c.prepareHooks()
@@ -300,9 +297,6 @@ func (c *creation) start() error {
 	if err := c.join(); err != nil {
 		return err
 	}
-	if c.parted = len(c.b.Spec.Mounts) >= manyMounts; c.parted {
-		c.leave = part(c.stub.PID)
-	}
 	c.env.B.Hoard = c.mayHoard()
 	list := c.stub.Inherited()
 	if c.o.Park {
@@ -314,10 +308,6 @@ func (c *creation) start() error {
 	c.env.PID = kernel.NewHandle(int64(c.stub.PID), "container")
 	return c.env.Inherited(list)
 }
-
-// manyMounts is how many mounts make two processors worth while to the end: the
-// container's process attaches some of them while tongs queues others.
-const manyMounts = 40
 
 // join puts the process into the container's groups.
 func (c *creation) join() error {

@@ -12,10 +12,10 @@ type Batch struct {
 	Meanwhile func() error
 
 	// Late allows the kernel to return from Run before others have executed the
-	// calls, if nothing has to be done Meanwhile. The next Run begins with what is
-	// left of this one, and tells its error; its calls may use the results of these.
-	// Until then the batch must stay as it is. None of the calls uses the line to
-	// tongs.
+	// calls, if nothing has to be done Meanwhile. The next Run that is not Late ends
+	// with what is left of this one, or the next but one that is; it tells the error.
+	// Calls may use the results of these. Until then the batch must stay as it is.
+	// None of the calls uses the line to tongs.
 	Late bool
 
 	// Hoard leaves out all that closes a descriptor: for a process that has few

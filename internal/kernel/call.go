@@ -20,7 +20,7 @@ import (
 // executed, or at the first call that failed without having been allowed to;
 // that failure is a *CallError. Calls behind a failed one may or may not have
 // been executed. Checks of the batch (Batch.Check) run last, in order. A batch
-// that may be Late can end with the next one.
+// that may be Late can end with a later one.
 type Kernel interface {
 	Run(b *Batch) error
 }

@@ -79,6 +79,9 @@ func verifyMounts(e *Env) error {
 		}
 	}
 	e.unverified = nil
+	if e.Meet != nil && len(e.plan()) >= manyMounts {
+		e.Meet()
+	}
 	return nil
 }
 

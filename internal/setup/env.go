@@ -41,9 +41,10 @@ type Env struct {
 	Warn func(string)
 	// Aside is work of the caller's that is done while the container's process
 	// executes its first calls, on another processor if there is one. Meet, if
-	// set, is called when both are done: from then on they take turns.
-	Aside func() error
-	Meet  func()
+	// set, is called when both are done: from then on they take turns. With many
+	// mounts Part is, and Meet when they are complete.
+	Aside      func() error
+	Meet, Part func()
 	// NetNamespace says that the caller makes the new network namespace, with its
 	// loopback device up, and sends it on Line as a part of Aside, or a byte alone
 	// if it could not.
@@ -71,8 +72,8 @@ type Env struct {
 	// container's process.
 	NetDevices func() error
 
-	hostB  *kernel.Batch // see onHost
-	passed *kernel.Batch // what was in B before; the kernel may still have it
+	hostB  *kernel.Batch    // see onHost
+	passed [2]*kernel.Batch // what was in B before; the kernel may still have them
 
 	nested      bool          // tongs is not in the host's first user namespace
 	trees       kernel.Kernel // makes the copies of TreeOrder
@@ -196,11 +197,12 @@ func (e *Env) pass() error {
 	}
 	e.B.Late = true
 	err := e.K.Run(e.B)
-	if e.passed == nil {
-		e.passed = &kernel.Batch{Expect: maxQueued + 32, Hoard: e.B.Hoard}
+	next := e.passed[0]
+	if next == nil {
+		next = &kernel.Batch{Expect: maxQueued + 32, Hoard: e.B.Hoard}
 	}
-	e.B, e.passed = e.passed, e.B
-	e.B.Reset()
+	next.Reset()
+	e.passed[0], e.passed[1], e.B = e.passed[1], e.B, next
 	return err
 }
 

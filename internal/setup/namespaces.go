@@ -120,7 +120,11 @@ func begin(e *Env) error {
 	if err := e.Sync(); err != nil {
 		return err
 	}
-	e.Meet()
+	if len(e.plan()) < manyMounts {
+		e.Meet()
+	} else {
+		e.Part()
+	}
 	if net == nil {
 		return nil
 	}
@@ -134,6 +138,10 @@ func begin(e *Env) error {
 	e.B.Unshare(unix.CLONE_NEWNET) // has the error
 	return nil
 }
+
+// manyMounts is how many mounts make two processors worth while until they are
+// complete: the container's process attaches some while tongs queues others.
+const manyMounts = 40
 
 // fork lets a child go on that is in the namespaces which the process can give
 // only to its children (pid_namespaces(7), time_namespaces(7)).

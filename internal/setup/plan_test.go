@@ -233,7 +233,7 @@ func setOptions(e *Env, options string) error {
 		case "listen-fds":
 			e.ListenFDs, e.PreserveFDs = 2, 2
 		case "net-namespace":
-			e.NetNamespace, e.Meet = true, func() {}
+			e.NetNamespace, e.Meet, e.Part = true, func() {}, func() {}
 		case "no-pivot":
 			e.NoPivot = true
 		case "no-new-keyring":

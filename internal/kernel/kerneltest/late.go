@@ -11,14 +11,19 @@ import (
 )
 
 // late hands on batch after batch without waiting, of sizes around that of any
-// buffer, and looks at each one's results when the next Run has returned.
+// buffer, and looks at each one's results when they are promised.
 func late(t *testing.T, k kernel.Kernel) {
 	before := &kernel.Batch{}
 	if err := k.Run(before); err != nil {
 		t.Fatal(err)
 	}
 	dir := kernel.Handle{}
-	var wanted func()
+	var wanted []func() // of batches that are on their way
+	done := func(left int) {
+		for ; len(wanted) > left; wanted = wanted[1:] {
+			wanted[0]()
+		}
+	}
 	for i, size := range []int{1, 80, 3, 150, 165, 166, 167, 168, 200, 1, 40, 40, 40, 5000, 2, 90, 1, 4000, 60, 60} {
 		b := &kernel.Batch{Late: i%7 != 6}
 		checked := false
@@ -39,10 +44,7 @@ func late(t *testing.T, k kernel.Kernel) {
 		if err := k.Run(b); err != nil {
 			t.Fatalf("batch %d: %v", i, err)
 		}
-		if wanted != nil {
-			wanted()
-		}
-		wanted = func() {
+		wanted = append(wanted, func() {
 			if !checked {
 				t.Errorf("batch %d: its checks were not run", i)
 			}
@@ -51,16 +53,17 @@ func late(t *testing.T, k kernel.Kernel) {
 					t.Fatalf("batch %d, %d: mode %o, %v", i, j, stats[j].Mode(), missing[j].Errno())
 				}
 			}
-		}
-		if !b.Late {
-			wanted()
-			wanted = nil
+		})
+		if b.Late {
+			done(2)
+		} else {
+			done(0)
 		}
 	}
 	if err := k.Run(&kernel.Batch{}); err != nil {
 		t.Fatal(err)
 	}
-	wanted()
+	done(0)
 }
 
 // lateError has a call fail, or a check, in a batch that is late.

@@ -28,10 +28,12 @@ func (p *part) record(i int) int { return p.base + i - p.first }
 // write puts calls of b from index first on into the ring, as many as fit, where
 // the stub goes on.
 func (s *Stub) write(b *kernel.Batch, first int) (*part, error) {
+	free := s.settleOlder
 	if s.late != nil && s.late.uses {
-		if err := s.settle(); err != nil {
-			return nil, err
-		}
+		free = s.settle
+	}
+	if err := free(); err != nil {
+		return nil, err
 	}
 	p := &part{b: b, first: first, base: s.next, before: s.late}
 	s.ring.begin(s.next, s.late != nil)
@@ -71,6 +73,9 @@ func (s *Stub) turn() {
 func (s *Stub) whole() error {
 	if s.next == firstRecord {
 		return s.settle()
+	}
+	if err := s.settleOlder(); err != nil {
+		return err
 	}
 	p := &part{b: &kernel.Batch{}, base: s.next}
 	s.ring.begin(s.next, true)

@@ -47,25 +47,15 @@ func (s *Stub) overlap(b *kernel.Batch) {
 	}
 }
 
-// goOn releases a part that another will follow, and takes the results of the part
-// before.
+// goOn releases a part that another will follow. There can be two on their way: tongs
+// waits for the one before when it needs that half of the ring again (write), by when
+// the report has mostly come, and neither has slept.
 func (s *Stub) goOn(p *part) error {
 	if err := s.release(); err != nil {
 		return s.betrayed(s.at(p), err.Error())
 	}
-	before := s.late
-	s.late = p
-	if before != nil {
-		if err := s.await(before); err != nil {
-			return err
-		}
-	}
-	s.ring.begin(s.next, true)
-	s.ring.end() // it has left this half now
-	if before == nil {
-		return nil
-	}
-	return before.b.Finish()
+	s.older, s.late = s.late, p
+	return nil
 }
 
 // both takes the results of the part that is late, if there is one, and of that
@@ -86,9 +76,24 @@ func (s *Stub) both(p *part) error {
 	return err
 }
 
-// settle takes the results of the part that is late. The stub waits behind it
+// settleOlder takes the results of the part in front of the one that is late.
+func (s *Stub) settleOlder() error {
+	older := s.older
+	if s.older = nil; older == nil {
+		return nil
+	}
+	if err := s.await(older); err != nil {
+		return err
+	}
+	return older.b.Finish()
+}
+
+// settle takes the results of all parts that are late. The stub waits behind them
 // then.
 func (s *Stub) settle() error {
+	if err := s.settleOlder(); err != nil {
+		return err
+	}
 	late := s.late
 	if s.late = nil; late == nil {
 		return nil

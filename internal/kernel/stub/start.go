@@ -50,7 +50,8 @@ type Stub struct {
 	timeout   time.Duration
 	owed      int   // reports that come before the next part's own
 	next      int   // record behind the wait that the stub is in, or comes to
-	late      *part // what was released, with its results not taken yet
+	late      *part // what was released last, if its results are not taken yet
+	older     *part // and what was before that
 	cut       bool  // it has closed its line
 	parked    bool  // it has its last calls
 	reaped    bool
