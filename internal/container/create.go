@@ -56,9 +56,7 @@ type creation struct {
 	fifo  int
 	init  *Init
 	undo  []func()
-
-	parted bool   // tongs and the container's process each have a processor
-	leave  func() // undoes stay
+	leave func() // undoes stay or part
 
 	hookFiles hookFiles
 }

@@ -77,16 +77,7 @@ func (s *Stub) both(p *part) error {
 }
 
 // settleOlder takes the results of the part in front of the one that is late.
-func (s *Stub) settleOlder() error {
-	older := s.older
-	if s.older = nil; older == nil {
-		return nil
-	}
-	if err := s.await(older); err != nil {
-		return err
-	}
-	return older.b.Finish()
-}
+func (s *Stub) settleOlder() error { return s.over(&s.older) }
 
 // settle takes the results of all parts that are late. The stub waits behind them
 // then.
@@ -94,14 +85,19 @@ func (s *Stub) settle() error {
 	if err := s.settleOlder(); err != nil {
 		return err
 	}
-	late := s.late
-	if s.late = nil; late == nil {
+	return s.over(&s.late)
+}
+
+// over takes the results of a part, if there is one, and forgets it.
+func (s *Stub) over(which **part) error {
+	p := *which
+	if *which = nil; p == nil {
 		return nil
 	}
-	if err := s.await(late); err != nil {
+	if err := s.await(p); err != nil {
 		return err
 	}
-	return late.b.Finish()
+	return p.b.Finish()
 }
 
 // await waits for the report on a part and takes its results.
