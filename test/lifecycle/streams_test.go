@@ -68,6 +68,7 @@ func TestForegroundPipesClosed(t *testing.T) {
 	if r := run2.Wait(); r.Status != 0 {
 		t.Errorf("input that goes on: status %d", r.Status)
 	}
+	h.WaitFor(h.ID("a"), "running")
 	h.Must("kill", h.ID("a"), "KILL")
 	if r := run.Wait(); r.Status != 137 {
 		t.Errorf("status %d", r.Status)
