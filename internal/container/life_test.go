@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -79,8 +80,11 @@ func TestStartReleasesTheProcess(t *testing.T) {
 	if err := Start(s, "c1", "", func(w string) { t.Error(w) }); err != nil {
 		t.Fatal(err)
 	}
-	// Start returns after the execve: nothing to wait for here.
+	// Start returns when the execve has closed descriptors; the name changes a moment later.
 	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", cmd.Process.Pid))
+	for end := time.Now().Add(10 * time.Second); string(comm) != "sleep\n" && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		comm, err = os.ReadFile(fmt.Sprintf("/proc/%d/comm", cmd.Process.Pid))
+	}
 	if err != nil || string(comm) != "sleep\n" {
 		t.Errorf("the process is %q (%v), want sleep", comm, err)
 	}

@@ -16,7 +16,7 @@ import (
 
 // grace is how long the kernel may take to end what a runtime has killed or
 // closed, after the command has returned.
-const grace = 3 * time.Second
+const grace = 15 * time.Second
 
 // snapshot is what a runtime can leave behind: one line for each thing.
 type snapshot []string
@@ -162,6 +162,17 @@ func children(pid int) []int {
 	return list
 }
 
+// AwaitNone waits until no process has this in its arguments, which spaces separate.
+func AwaitNone(arguments string) {
+	Until(func() bool {
+		files, _ := filepath.Glob("/proc/[0-9]*/cmdline") // the pattern is fine
+		return !slices.ContainsFunc(files, func(file string) bool {
+			data, _ := os.ReadFile(file) // what has gone has none
+			return strings.Contains(strings.ReplaceAll(string(data), "\x00", " "), arguments)
+		})
+	})
+}
+
 // status is the letter of a process's state in proc_pid_stat(5).
 func status(pid int) string {
 	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)) // may be gone
@@ -204,8 +215,22 @@ func (h *Host) removeCgroup(dir string) {
 			h.removeCgroup(filepath.Join(dir, e.Name()))
 		}
 	}
-	if err := os.Remove(dir); err != nil {
+	// Its processes may still be ending.
+	if !Until(func() bool { err = os.Remove(dir); return err == nil || os.IsNotExist(err) }) {
 		h.t.Errorf("cannot remove a cgroup: %v", err)
+	}
+}
+
+// settle removes the empty cgroups that runc 1.1.5 sometimes leaves of a container
+// that has gone, since its processes had not yet.
+func (h *Host) settle(id string) {
+	if _, err := os.Stat(filepath.Join(h.root, id)); err == nil {
+		return
+	}
+	for _, dir := range h.cgroups() {
+		if filepath.Base(dir) == id {
+			Until(func() bool { return os.Remove(dir) != unix.EBUSY })
+		}
 	}
 }
 

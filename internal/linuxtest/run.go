@@ -11,7 +11,16 @@ import (
 )
 
 // timeLimit bounds each command; a runtime that hangs is a failure.
-const timeLimit = 30 * time.Second
+var timeLimit = Patience(30 * time.Second)
+
+// Patience is how long to wait for what takes so long on a busy machine: longer in the
+// virtual machine, which emulates its processors.
+func Patience(d time.Duration) time.Duration {
+	if os.Getenv(inVM) != "" {
+		return 4 * d
+	}
+	return d
+}
 
 // Command is one call of the runtime.
 type Command struct {
@@ -155,7 +164,11 @@ func (r *Result) Reread() {
 // Exec runs a command to its end.
 func (h *Host) Exec(c Command) *Result {
 	h.t.Helper()
-	return h.Start(c).Wait()
+	r := h.Start(c).Wait()
+	if n := len(c.Args); n > 0 && h.program != h.tools.tongs && c.Program == "" {
+		h.settle(c.Args[n-1])
+	}
+	return r
 }
 
 // Run runs the runtime with arguments to its end.
@@ -210,9 +223,10 @@ func (h *Host) WaitFor(id, status string) State {
 	return st
 }
 
-// Until asks again and again, for ten seconds at most, whether something holds.
+// Until asks again and again, for ten seconds at most (Patience), whether something
+// holds.
 func Until(holds func() bool) bool {
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(Patience(10 * time.Second)); ; time.Sleep(2 * time.Millisecond) {
 		if holds() {
 			return true
 		}

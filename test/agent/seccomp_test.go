@@ -131,7 +131,7 @@ func TestAgentMissing(t *testing.T) {
 	sock := listen(t, path) // and nobody after create
 	id := h.ID("b")
 	h.Must("create", "--bundle", bundle, id)
-	unix.Close(sock)
+	unix.Shutdown(sock, unix.SHUT_RDWR) // from now on nobody can connect
 	const refused = "linux.seccomp.listenerPath: cannot connect to socket"
 	if r := h.Run("start", id); r.Status == 0 || !strings.Contains(r.Stderr, refused) {
 		t.Errorf("start: status %d, %s", r.Status, r.Stderr)

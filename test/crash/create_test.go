@@ -108,10 +108,13 @@ func restore(t *testing.T, h *linuxtest.Host, bundle, id, when string) {
 func TestKillByClock(t *testing.T) {
 	linuxtest.Each(t, func(t *testing.T, h *linuxtest.Host) {
 		bundle, id := h.Bundle(linuxtest.Args("/bin/sleep", "1000")), h.ID("a")
-		begin := time.Now()
-		h.Must("create", "--bundle", bundle, id)
-		whole := 2 * time.Since(begin)
-		h.Must("delete", "--force", id)
+		whole := time.Hour
+		for range 5 { // the shortest: after one that was held up most kills would be too late
+			begin := time.Now()
+			h.Must("create", "--bundle", bundle, id)
+			whole = min(whole, 2*time.Since(begin))
+			h.Must("delete", "--force", id)
+		}
 		const steps = 100
 		killed := 0
 		for i := range steps {

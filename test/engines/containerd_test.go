@@ -131,7 +131,7 @@ func (c *containerd) options(h *linuxtest.Host) {
 
 // attach reads what a container says that was started by another client.
 func (c *containerd) attach(id string) {
-	c.ok(c.run(id, []string{"--detach"}, "/bin/sh", "-c", "while ! test -e /tmp/go; do sleep 0.1; done; echo late; sleep 0.2; exit 4"))
+	c.ok(c.run(id, []string{"--detach"}, "/bin/sh", "-c", "while ! test -e /tmp/go; do sleep 0.1; done; echo late; sleep 3; exit 4"))
 	said := make(chan string)
 	var wg sync.WaitGroup
 	c.h.Go(&wg, func() { said <- c.want(4, "tasks", "attach", id) })

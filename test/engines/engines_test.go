@@ -162,7 +162,7 @@ func (c *client) feed(input string, args ...string) (string, int) {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &out, &out
 	cmd.Env, cmd.Dir = append(os.Environ(), c.env...), c.dir
 	cmd.WaitDelay = time.Second // monitors go on with the streams
-	timer := time.AfterFunc(60*time.Second, func() { cmd.Process.Kill() })
+	timer := time.AfterFunc(3*time.Minute, func() { cmd.Process.Kill() })
 	defer timer.Stop()
 	err := cmd.Run()
 	if cmd.ProcessState == nil {

@@ -41,7 +41,8 @@ func TestPodmanRootless(t *testing.T) {
 	}
 	t.Cleanup(func() {
 		p.must("rm", "--all", "--force", "--time", "0")
-		p.must("system", "migrate") // ends the process that keeps the namespaces
+		linuxtest.AwaitNone(" container cleanup ") // conmon's, which would start the next one anew
+		p.must("system", "migrate")                // ends the process that keeps the namespaces
 		os.Remove("/dev/shm/libpod_rootless_lock_65534")
 	})
 	p.must("import", tar, "image")

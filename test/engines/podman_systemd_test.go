@@ -98,7 +98,9 @@ func (p *podman) unit(h *linuxtest.Host) {
 	systemctl("daemon-reload")
 	systemctl("start", "tongs-served")
 	contains(t, "the unit", systemctl("show", "--property", "ActiveState", "tongs-served"), "ActiveState=active")
-	contains(t, "its logs", p.must("logs", "served"), "serving")
+	if !linuxtest.Until(func() bool { return strings.Contains(p.must("logs", "served"), "serving") }) {
+		t.Error("its logs say nothing")
+	}
 	systemctl("stop", "tongs-served")
 	if out := p.must("ps", "--all"); strings.Contains(out, "served") {
 		t.Errorf("left: %s", out)

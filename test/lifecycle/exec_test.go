@@ -221,9 +221,12 @@ func TestExecDetach(t *testing.T) {
 	h.Must("exec", "--detach", "--pid-file", file, id, "sleep", "1000")
 	pid := readPID(t, file)
 	h.Adopt(pid)
-	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
-	if err != nil || strings.TrimSpace(string(name)) != "sleep" {
-		t.Errorf("the pid file names the process %q: %v", name, err)
+	var name []byte
+	if !linuxtest.Until(func() bool { // it has the name a moment after exec has ended
+		name, _ = os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+		return string(name) == "sleep\n"
+	}) {
+		t.Errorf("the pid file names the process %q", name)
 	}
 	p := h.Start(linuxtest.Command{Args: []string{"exec", id, "sh", "-c", "trap 'exit 9' TERM; echo ready; while :; do sleep 0.01; done"}})
 	if !linuxtest.Until(func() bool { return strings.Contains(p.Output(), "ready") }) {

@@ -279,7 +279,7 @@ func kinds(s *specs.Hooks) map[string]*[]specs.Hook {
 func TestHookFails(t *testing.T) {
 	h := linuxtest.One(t)
 	l := newHookLog(t, h)
-	second := 1
+	second, some := 1, 3
 	bad := map[string]struct {
 		hook specs.Hook
 		text string
@@ -288,7 +288,7 @@ func TestHookFails(t *testing.T) {
 		"signal":   {specs.Hook{Path: "/bin/sh", Args: []string{"sh", "-c", "kill -9 $$"}}, "was killed by SIGKILL"},
 		"missing":  {specs.Hook{Path: "/no/such/hook"}, "cannot execute /no/such/hook"},
 		"much":     {specs.Hook{Path: "/bin/sh", Args: []string{"sh", "-c", "head -c 1000000 /dev/zero | tr '\\0' x; echo last; exit 1"}, Env: []string{"PATH=/bin:/usr/bin"}}, `xxxxlast\\n`},
-		"flood":    {specs.Hook{Path: "/bin/sh", Args: []string{"sh", "-c", "while :; do echo flood; done"}, Timeout: &second}, `flood\\n`},
+		"flood":    {specs.Hook{Path: "/bin/sh", Args: []string{"sh", "-c", "while :; do echo flood; done"}, Timeout: &some}, `flood\\n`},
 		"too late": {specs.Hook{Path: "/bin/sleep", Args: []string{"sleep", "100"}, Timeout: &second}, "took longer than 1 s"},
 	}
 	for kind := range kinds(new(specs.Hooks)) {

@@ -325,7 +325,8 @@ func TestNoSubreaper(t *testing.T) {
 	h := linuxtest.One(t)
 	for _, o := range []*linuxtest.Host{h, h.With("runc")} {
 		for _, flags := range [][]string{nil, {"--no-subreaper"}} {
-			script := "( (sleep 0.3; grep PPid /proc/self/status) & ); read x; exit 5"
+			// The shell between has ended, and been waited for, when its directory is gone.
+			script := "sh -c '(while [ -e /proc/$$ ]; do sleep 0.01; done; grep PPid /proc/self/status) &'; read x; exit 5"
 			stdin, in, err := os.Pipe()
 			if err != nil {
 				t.Fatal(err)
@@ -333,7 +334,7 @@ func TestNoSubreaper(t *testing.T) {
 			run := o.Start(linuxtest.Command{Stdin: stdin, Args: slices.Concat([]string{"run"}, flags,
 				[]string{"--bundle", h.Bundle(linuxtest.Shell(script), linuxtest.WithoutNamespace(specs.PIDNamespace)), o.ID("a")})})
 			stdin.Close()
-			if !linuxtest.Until(func() bool { return strings.Contains(run.Output(), "PPid:") }) {
+			if !linuxtest.Until(func() bool { return strings.HasSuffix(run.Output(), "\n") }) {
 				t.Errorf("%q: the orphan says %q", flags, run.Output())
 			}
 			in.Close()

@@ -111,7 +111,7 @@ func TestDelegatedCgroupIsDivided(t *testing.T) {
 			id := h.ID("a")
 			const script = "cd /sys/fs/cgroup && mkdir one one/two && echo 0 > one/two/cgroup.procs && grep 0:: /proc/self/cgroup && (echo 1 > hugetlb.2MB.max) 2>&1; sleep 1000"
 			p := h.Start(linuxtest.Command{Args: []string{"run", "--bundle", h.Bundle(linuxtest.Shell(script), user, writable), id}})
-			if !linuxtest.Until(func() bool { return strings.Contains(p.Output(), "denied") }) {
+			if !linuxtest.Until(func() bool { return strings.HasSuffix(p.Output(), "denied\n") }) {
 				t.Error("no end")
 			}
 			same(t, "inside", p.Output(), "0::/one/two\n/bin/sh: can't create hugetlb.2MB.max: Permission denied\n")

@@ -26,6 +26,7 @@ func TestPodman(t *testing.T) {
 	t.Cleanup(func() {
 		defer os.Remove("/dev/shm/libpod_rootless_lock_" + strconv.Itoa(int(h.User.ID)))
 		podman("rm", "--all", "--force", "--time", "0")
+		linuxtest.AwaitNone(" container cleanup ") // conmon's, which would start the next one anew
 		// The process that keeps the user namespace.
 		text, err := os.ReadFile(filepath.Join(h.User.Home, "libpod", "tmp", "pause.pid"))
 		pid, _ := strconv.Atoi(string(text)) // 0 is not signalled

@@ -21,15 +21,15 @@ const bookworm = "bookworm"
 // AppArmor, nothing but cgroup v2, and an older kernel.
 func list() []tests {
 	return []tests{
-		{Package: "test/vm/inside/smoke", Seconds: 120},
-		{Package: "test/vm/inside/labels", Seconds: 120},
+		{Package: "test/vm/inside/smoke", Seconds: 600},
+		{Package: "test/vm/inside/labels", Seconds: 600},
 		{Package: "test/vm/inside/cgroup", Seconds: 900},
-		{Package: "test/vm/inside/exec", Seconds: 60},
-		{Package: "test/resources", Arguments: []string{"-test.run=^(TestStats|TestEventsOfMemory|TestUpdateV2)$"}, Seconds: 200}, // on v2 with controllers
+		{Package: "test/vm/inside/exec", Seconds: 600},
+		{Package: "test/resources", Arguments: []string{"-test.run=^(TestStats|TestEventsOfMemory|TestUpdateV2)$"}, Seconds: 900}, // on v2 with controllers
 		{Package: "test/engines", Arguments: []string{"-test.run=^(TestDocker|TestPodman|TestPodmanRootless|TestContainerd)$/^systemd$"}, Seconds: 900},
 		{Package: "test/vm/inside/checkpoint", Arguments: []string{"-test.skip=^TestV1$"}, Seconds: 1800}, // minutes, since CRIU works through every page
-		{Package: "test/devices", Arguments: []string{"-test.run=^TestLists$"}, Seconds: 180},
-		{Package: "test/agent", Arguments: []string{"-test.run=^TestAgent$"}, Seconds: 120}, // tracing beside AppArmor
+		{Package: "test/devices", Arguments: []string{"-test.run=^TestLists$"}, Seconds: 600},
+		{Package: "test/agent", Arguments: []string{"-test.run=^TestAgent$"}, Seconds: 600}, // tracing beside AppArmor
 	}
 }
 
@@ -38,7 +38,7 @@ func listV1() []tests {
 	return []tests{
 		{Package: "test/resources", Arguments: []string{"-test.run=^(TestSettings|TestMistakes|TestUpdate)$/^v1$/" +
 			"^(cgroupfs|systemd|huge|no_such|weight|leaf|priority|too_many)/^(default|memory_and|no_OOM|cpu_shares|cpu_quota|cpu_burst|cpu_idle|cpuset|pids_limit|block|device|huge|networks|RDMA)"}, Seconds: 600},
-		{Package: "test/vm/inside/checkpoint", Arguments: []string{"-test.run=^(TestV1|TestBadCRIU)$"}, Seconds: 300},
+		{Package: "test/vm/inside/checkpoint", Arguments: []string{"-test.run=^(TestV1|TestBadCRIU)$"}, Seconds: 900},
 	}
 }
 
@@ -46,8 +46,8 @@ func listV1() []tests {
 // on it most.
 func listBackports() []tests {
 	return []tests{
-		{Package: "test/vm/inside/cgroup", Arguments: []string{"-test.run=^(TestResources|TestForkBomb|TestPause|TestDelegatedCgroup)$/^systemd$"}, Seconds: 300},
-		{Package: "test/lifecycle", Arguments: []string{"-test.run=^(TestLife|TestExecJoins|TestRunDetach|TestConsoleSocket|TestHooks)$"}, Seconds: 200},
-		{Package: "test/mounts", Arguments: []string{"-test.run=^(TestBindDestinations|TestRecursiveFlags|TestMasksAndReadOnly|TestHostOnRoot|TestNoPivot)$"}, Seconds: 200},
+		{Package: "test/vm/inside/cgroup", Arguments: []string{"-test.run=^(TestResources|TestForkBomb|TestPause|TestDelegatedCgroup)$/^systemd$"}, Seconds: 900},
+		{Package: "test/lifecycle", Arguments: []string{"-test.run=^(TestLife|TestExecJoins|TestRunDetach|TestConsoleSocket|TestHooks)$"}, Seconds: 900},
+		{Package: "test/mounts", Arguments: []string{"-test.run=^(TestBindDestinations|TestRecursiveFlags|TestMasksAndReadOnly|TestHostOnRoot|TestNoPivot)$"}, Seconds: 900},
 	}
 }
