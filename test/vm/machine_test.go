@@ -2,6 +2,7 @@ package vm
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -116,6 +117,12 @@ func (m *machine) next(limit time.Duration, doing string) (string, error) {
 	case <-timer.C:
 		return "", m.explain(fmt.Sprintf("the virtual machine said nothing for %.0f s during %s", limit.Seconds(), doing))
 	}
+}
+
+// panicked reports whether the machine has ended since its kernel panicked.
+func (m *machine) panicked() bool {
+	text, err := os.ReadFile(m.console)
+	return err == nil && m.cmd.ProcessState != nil && bytes.Contains(text, []byte("Kernel panic - not syncing"))
 }
 
 // explain adds what the machine and its console said last.
