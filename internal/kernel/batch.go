@@ -8,7 +8,8 @@ import (
 type Batch struct {
 	Calls []Call
 	// Meanwhile, if set, is run by the kernel while another process executes
-	// the calls; its error fails the batch.
+	// the calls; its error fails the batch. Only the last call may wait for what it
+	// does: the calls of a large batch are executed in parts, and it comes with the last.
 	Meanwhile func() error
 
 	// Late allows the kernel to return from Run before others have executed the

@@ -41,6 +41,7 @@ type Call struct {
 	ZeroFatal    bool         // a result of zero ends the caller (end of file on its line)
 	NoReturn     bool         // success does not return (execve, exit_group)
 	Skip         int          // how many of the next calls only a child executes that the call makes (Vfork)
+	Together     int          // how many of the next calls share memory with it, so that a kernel must not part them
 
 	story *story // what its failure follows from
 }

@@ -51,12 +51,13 @@ func lookElsewhere(e *Env) error {
 	return e.Sync()
 }
 
-// unlike is the error for a destination on which the kernel does not attach m.
-func (e *Env) unlike(m *mount) error {
+// unlike is the error for a destination below dir on which the kernel does not
+// attach m.
+func (e *Env) unlike(m *mount, dir kernel.Handle) error {
 	b := &kernel.Batch{}
 	name := m.field + ".destination"
 	b.For(name, "cannot look up "+m.path)
-	at := e.Root.Look(b, m.path)
+	at := (&rootfs.Root{K: e.K, Dir: dir}).Look(b, m.path)
 	if err := e.K.Run(b); err != nil {
 		return err
 	}
@@ -117,7 +118,8 @@ func (e *Env) destination(m *mount) (*rootfs.Place, error) {
 		}
 	}
 	if place.Stat == nil {
-		place.Refused = func() error { return e.unlike(m) }
+		dir := e.Root.Dir // a later mount on "/" changes it
+		place.Refused = func() error { return e.unlike(m, dir) }
 	} else if m.file == place.IsDir() {
 		return nil, m.otherKind(place.IsDir())
 	}

@@ -18,6 +18,8 @@ func (e *Env) explain(err error) error {
 	text := ""
 	if c.Name == "pivot_root" && c.Errno == unix.EINVAL {
 		text = "where the root lies on the initial ramdisk, it takes --no-pivot"
+	} else if c.Errno == unix.EMFILE {
+		text = "each mount takes descriptors until all are in place, and the caller's hard limit of them (RLIMIT_NOFILE) is too low for so many"
 	} else if e.limited() || e.inUserNamespace() {
 		text = e.why(c)
 	}

@@ -119,3 +119,13 @@ func TestErrorOfALaterMount(t *testing.T) {
 	}
 	refused(t, h, linuxtest.Mount("/tmp/a", "tmpfs", "tmpfs", "bad=1"), "].options: ", "tmpfs: Unknown parameter 'bad'")
 }
+
+// What is wrong with a destination is told of that on which the mount was to be, also
+// if a later mount is the root.
+func TestErrorBelowALaterRoot(t *testing.T) {
+	h := linuxtest.One(t)
+	source := mkdir(t, h.Dir+"/source")
+	refused(t, h, func(s *specs.Spec) {
+		s.Mounts = append(s.Mounts, mount("/bin/sh", "bind", source, "bind"), mount("/", "bind", source, "bind"))
+	}, "].destination: /bin/sh is not a directory, but the source is a directory")
+}

@@ -40,3 +40,37 @@ func TestManyBinds(t *testing.T) {
 		}
 	}
 }
+
+// Binds whose destinations are so long that what is queued of them at once does not
+// fit where one round lies.
+func TestLongDestinations(t *testing.T) {
+	h := linuxtest.One(t)
+	source := mkdir(t, h.Dir+"/source")
+	for _, c := range []struct{ n, length int }{{60, 3000}, {100, 800}, {110, 400}, {125, 260}, {200, 1000}} {
+		dir := "/mnt" + strings.Repeat("/"+strings.Repeat("x", 99), c.length/100)
+		binds := func(s *specs.Spec) {
+			for i := range c.n {
+				s.Mounts = append(s.Mounts, mount(fmt.Sprintf("%s/%d", dir, i), "bind", source, "bind", "ro"))
+			}
+		}
+		r := h.Run("run", "--bundle", h.Bundle(binds, writable, linuxtest.Shell("grep -c ' /mnt/x.*/[0-9]* ro,' /proc/self/mountinfo")), h.ID("a"))
+		if want := fmt.Sprintln(c.n); r.Stdout != want {
+			t.Errorf("%d binds, %d bytes: status %d, got %q, stderr %s", c.n, c.length, r.Status, r.Stdout, r.Stderr)
+		}
+	}
+}
+
+// A hard limit of descriptors that is too low for the mounts is named.
+func TestTooFewDescriptors(t *testing.T) {
+	h := linuxtest.One(t)
+	source := mkdir(t, h.Dir+"/source")
+	bundle := h.Bundle(writable, func(s *specs.Spec) {
+		for i := range 300 {
+			s.Mounts = append(s.Mounts, mount(fmt.Sprintf("/mnt/%d", i), "bind", source, "bind"))
+		}
+	})
+	r := h.Exec(linuxtest.Command{Program: "/bin/sh", Args: append([]string{"-c", `ulimit -n 256; exec "$@"`, "sh"}, h.Argv("run", "--bundle", bundle, h.ID("a"))...)})
+	if r.Status != 1 || !strings.Contains(r.Stderr, "(EMFILE)") || !strings.Contains(r.Stderr, "hard limit of them (RLIMIT_NOFILE) is too low") {
+		t.Errorf("status %d, stderr %s", r.Status, r.Stderr)
+	}
+}

@@ -28,11 +28,7 @@ func (p *part) record(i int) int { return p.base + i - p.first }
 // write puts calls of b from index first on into the ring, as many as fit, where
 // the stub goes on.
 func (s *Stub) write(b *kernel.Batch, first int) (*part, error) {
-	free := s.settleOlder
-	if s.late != nil && s.late.uses {
-		free = s.settle
-	}
-	if err := free(); err != nil {
+	if err := s.free(); err != nil {
 		return nil, err
 	}
 	p := &part{b: b, first: first, base: s.next, before: s.late}
@@ -62,10 +58,19 @@ func (s *Stub) write(b *kernel.Batch, first int) (*part, error) {
 	return p, nil
 }
 
-// turn lets the stub go on with the first record after the last one.
+// free takes the results of the parts that need the half where the stub goes on.
+func (s *Stub) free() error {
+	if s.late != nil && s.late.uses {
+		return s.settle()
+	}
+	return s.settleOlder()
+}
+
+// turn lets the stub go on with the first record after the last one, and so does the
+// record behind that: a parent comes there whose child has executed the last ones.
 func (s *Stub) turn() {
 	s.ring.jump()
-	s.ring.end()
+	s.ring.raw(unix.SYS_GETPID, code.FlagJump)
 	s.next = firstRecord
 }
 
@@ -74,7 +79,7 @@ func (s *Stub) whole() error {
 	if s.next == firstRecord {
 		return s.settle()
 	}
-	if err := s.settleOlder(); err != nil {
+	if err := s.free(); err != nil {
 		return err
 	}
 	p := &part{b: &kernel.Batch{}, base: s.next}
@@ -91,7 +96,7 @@ func (s *Stub) whole() error {
 // them: a child cannot go on in another part of the batch.
 func wholeChildren(calls []kernel.Call) int {
 	for i := range calls {
-		if i+calls[i].Skip >= len(calls) {
+		if i+max(calls[i].Skip, calls[i].Together) >= len(calls) {
 			return i
 		}
 	}
