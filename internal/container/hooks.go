@@ -31,9 +31,9 @@ func (c *creation) prepareHooks() {
 			}
 			return hook.Fill(c.hookFiles.startInput, start)
 		},
-		Watch: func(list string, hooks []specs.Hook) error {
+		Watch: func(list string, hooks []specs.Hook, first int) error {
 			w := hook.Watcher{Report: c.hookFiles.report, Output: c.hookFiles.output, PidFD: c.stub.PidFD}
-			return w.Watch(list, hooks)
+			return w.Watch(list, hooks, first)
 		},
 	}
 }

@@ -55,7 +55,7 @@ func (i *Init) Start() error {
 		if len(h.StartContainer) == 0 {
 			return nil
 		}
-		return i.env.Hooks.Watch("hooks.startContainer", h.StartContainer)
+		return i.env.Hooks.Watch("hooks.startContainer", h.StartContainer, 0)
 	})
 	if err != nil {
 		return died(i.group, err)

@@ -137,7 +137,7 @@ func release(d *state.Dir, st *state.State, p *state.Process, spec *specs.Spec) 
 		return err
 	}
 	if w != nil {
-		err = w.Watch("hooks.startContainer", spec.Hooks.StartContainer)
+		err = w.Watch("hooks.startContainer", spec.Hooks.StartContainer, 0)
 	}
 	if err == nil {
 		err = told(held)

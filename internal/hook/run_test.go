@@ -114,7 +114,7 @@ func TestWatch(t *testing.T) {
 		"second is late":  {`echo x; printf '\0\0\0\0' >&0`, `l[1]: cannot complete /b: it took longer than 1 s, or the container was killed; its output: "x\n"`},
 		"nothing":         {`exit`, "l[0]: cannot complete /a: it did not end before the container's process"},
 	} {
-		err := watched(t, c.script).Watch("l", two)
+		err := watched(t, c.script).Watch("l", two, 0)
 		if got := ""; err != nil && err.Error() != c.want || err == nil && c.want != got {
 			t.Errorf("%s: got %v, want %s", name, err, c.want)
 		}

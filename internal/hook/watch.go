@@ -21,12 +21,12 @@ type Watcher struct {
 	PidFD  int // of the container's process
 }
 
-// Watch returns when all the hooks have ended well, or with what was wrong with
-// one. list is the hooks' path in config.json.
-func (w *Watcher) Watch(list string, hooks []specs.Hook) error {
+// Watch returns when all the hooks from index first on have ended well, or with what
+// was wrong with one. list is the hooks' path in config.json.
+func (w *Watcher) Watch(list string, hooks []specs.Hook, first int) error {
 	out := output{fd: w.Output}
 	fds := []unix.PollFd{{Fd: int32(w.Report), Events: unix.POLLIN}, {Fd: int32(w.PidFD), Events: unix.POLLIN}, {Fd: int32(w.Output), Events: unix.POLLIN}}
-	for done := 0; done < len(hooks); {
+	for done := first; done < len(hooks); {
 		if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR {
 			return fmt.Errorf("%s: cannot wait for the hooks: poll: %w", list, err)
 		}

@@ -18,8 +18,8 @@ type Hooks struct {
 	// Fill writes the input of hooks that the container's process executes:
 	// those of createContainer, and those of startContainer.
 	Fill func(create, start *specs.State) error
-	// Watch follows hooks that the container's process executes.
-	Watch func(list string, hooks []specs.Hook) error
+	// Watch follows hooks that the container's process executes, from index first on.
+	Watch func(list string, hooks []specs.Hook, first int) error
 
 	// As the container's process calls them: where it reports and where its
 	// hooks write, and their input.
@@ -105,7 +105,17 @@ func runCreateContainerHooks(e *Env) error {
 	if len(hooks) == 0 {
 		return nil
 	}
-	err := e.queueHooks(list, hooks, e.Hooks.CreateInput, func() {
+	for i := range hooks {
+		if err := e.runCreateContainerHook(list, hooks[:i+1], i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// runCreateContainerHook is for one alone: each is watched while it runs.
+func (e *Env) runCreateContainerHook(list string, hooks []specs.Hook, i int) error {
+	err := e.queueHooks(list, hooks, i, e.Hooks.CreateInput, func() {
 		// What is still that of tongs or of the set-up.
 		e.B.Umask(0o022)
 		e.B.SchedSetaffinity(bytes.Repeat([]byte{0xff}, maxProcessors/8))
@@ -116,7 +126,7 @@ func runCreateContainerHooks(e *Env) error {
 	}
 	var failed error
 	e.B.Meanwhile = func() error {
-		failed = e.Hooks.Watch(list, hooks)
+		failed = e.Hooks.Watch(list, hooks, i)
 		return failed
 	}
 	err = e.run()
@@ -132,15 +142,15 @@ func runCreateContainerHooks(e *Env) error {
 // that fails or takes too long ends the process.
 func queueStartContainerHooks(e *Env) error {
 	if hooks := e.hooks().StartContainer; len(hooks) > 0 {
-		return e.queueHooks("hooks.startContainer", hooks, e.Hooks.StartInput, func() {}, loadSeccompOfHook)
+		return e.queueHooks("hooks.startContainer", hooks, 0, e.Hooks.StartInput, func() {}, loadSeccompOfHook)
 	}
 	return nil
 }
 
-// queueHooks adds the calls that execute hooks. first and last is what each of
-// them does before it executes its program.
-func (e *Env) queueHooks(list string, hooks []specs.Hook, input kernel.Handle, first func(), last func(*Env) error) (err error) {
-	for i := range hooks {
+// queueHooks adds the calls that execute hooks, from index from on. first and last is
+// what each of them does before it executes its program.
+func (e *Env) queueHooks(list string, hooks []specs.Hook, from int, input kernel.Handle, first func(), last func(*Env) error) (err error) {
+	for i := from; i < len(hooks); i++ {
 		h := &hooks[i]
 		b := e.B.For(item(list, i), "cannot complete "+h.Path)
 		child := b.Vfork(func() {

@@ -187,7 +187,7 @@ func planOf(spec *specs.Spec, options, answers string) (*plan, error) {
 		Fill: func(create, start *specs.State) error {
 			return errors.Join(p.hook("fill", create), p.hook("fill", start))
 		},
-		Watch: func(list string, hooks []specs.Hook) error { return p.hook("watch "+list, nil) },
+		Watch: func(list string, hooks []specs.Hook, first int) error { return p.hook("watch "+list, nil) },
 	}
 	p.env.NetDevices = func() error { return p.hook("move linux.netDevices", nil) }
 	p.env.Hide = func() { p.text.WriteString("# hide\n") }

@@ -381,6 +381,19 @@ func TestHookTimeoutKillsGroup(t *testing.T) {
 	}
 }
 
+// More hooks than fit into one round of calls, and more output than a pipe holds.
+func TestManyHooks(t *testing.T) {
+	h := linuxtest.One(t)
+	count := specs.Hook{Path: "/bin/sh", Args: []string{"sh", "-c", `echo >> "$0"; head -c 1000 /dev/zero`, filepath.Join(h.Dir, "count")}, Env: []string{"PATH=/bin:/usr/bin"}}
+	const n = 300
+	h.Must("run", "--bundle", h.Bundle(linuxtest.Args("/bin/true"), func(s *specs.Spec) {
+		s.Hooks = &specs.Hooks{CreateContainer: slices.Repeat([]specs.Hook{count}, n)}
+	}), h.ID("a"))
+	if data, err := os.ReadFile(filepath.Join(h.Dir, "count")); err != nil || len(data) != n {
+		t.Errorf("%d hooks have run, want %d (%v)", len(data), n, err)
+	}
+}
+
 // What hooks mount in the container's namespace, at the path of its root, the
 // container sees; and they see what it has.
 func TestHooksSeeRoot(t *testing.T) {
