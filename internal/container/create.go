@@ -43,20 +43,21 @@ type CreateOptions struct {
 
 // creation is one create under way, with what must be undone if it fails.
 type creation struct {
-	o     CreateOptions
-	b     *bundle.Bundle
-	group *cgroup.Group
-	rdt   *resctrl.Group // nil without linux.intelRdt
-	dir   *state.Dir
-	st    *state.State
-	env   *setup.Env
-	net   *netNamespace // nil if the container's process makes it, or none
-	agent *agent
-	stub  *stub.Stub
-	fifo  int
-	init  *Init
-	undo  []func()
-	leave func() // undoes stay or part
+	o      CreateOptions
+	b      *bundle.Bundle
+	group  *cgroup.Group
+	rdt    *resctrl.Group // nil without linux.intelRdt
+	dir    *state.Dir
+	st     *state.State
+	env    *setup.Env
+	net    *netNamespace // nil if the container's process makes it, or none
+	agent  *agent
+	stub   *stub.Stub
+	fifo   int
+	init   *Init
+	undo   []func()
+	leave  func() // undoes stay or part
+	parted bool
 
 	hookFiles hookFiles
 }
@@ -137,12 +138,20 @@ func (c *creation) prepare() (err error) {
 		Spec: c.b.Spec, Host: host.Kernel{}, K: host.Kernel{}, B: &kernel.Batch{Expect: 160}, Warn: c.o.Warn,
 		CgroupV2: c.group.Unified(), UserNS: c.lend, MapIDs: mapIDs, Hide: func() { c.stub.Hide() }, NetDevices: c.moveNetDevices,
 		Meet: func() { c.leave(); c.leave = stay(c.stub.PID) },
-		Part: func() { c.leave = part(c.stub.PID) },
+		Part: c.part,
 	}
 	if c.b.Spec.Hooks != nil {
 		c.prepareHooks()
 	}
 	return nil
+}
+
+// part keeps the process on other processors than tongs, from when the thread that
+// makes the network namespace needs none.
+func (c *creation) part() {
+	if !c.parted && c.net.ready() {
+		c.leave, c.parted = part(c.stub.PID), true
+	}
 }
 
 func (c *creation) handover() *handover {

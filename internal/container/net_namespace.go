@@ -74,6 +74,9 @@ func unshareNet() int {
 	return fd
 }
 
+// ready reports whether nothing is being made any more.
+func (n *netNamespace) ready() bool { return n == nil || len(n.made) > 0 }
+
 // give waits until the namespace is made and gives it away by send, which gets -1
 // if it could not be made or is given away already.
 func (n *netNamespace) give(send func(fd int) error) error {

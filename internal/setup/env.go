@@ -42,7 +42,7 @@ type Env struct {
 	// Aside is work of the caller's that is done while the container's process
 	// executes its first calls, on another processor if there is one. Meet, if
 	// set, is called when both are done: from then on they take turns. With many
-	// mounts Part is, and Meet when they are complete.
+	// mounts Part is called before each part of them, and Meet when they are complete.
 	Aside      func() error
 	Meet, Part func()
 	// NetNamespace says that the caller makes the new network namespace, with its
@@ -194,6 +194,9 @@ func (e *Env) Sync() error {
 func (e *Env) pass() error {
 	if len(e.B.Calls) < maxQueued {
 		return nil
+	}
+	if e.Part != nil && len(e.plan()) >= manyMounts {
+		e.Part()
 	}
 	e.B.Late = true
 	err := e.K.Run(e.B)
