@@ -79,7 +79,7 @@ func verifyMounts(e *Env) error {
 		}
 	}
 	e.unverified = nil
-	if e.Meet != nil && len(e.plan()) >= manyMounts {
+	if e.parts() {
 		e.Meet()
 	}
 	return nil

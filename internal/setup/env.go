@@ -195,7 +195,7 @@ func (e *Env) pass() error {
 	if len(e.B.Calls) < maxQueued {
 		return nil
 	}
-	if e.Part != nil && len(e.plan()) >= manyMounts {
+	if e.parts() {
 		e.Part()
 	}
 	e.B.Late = true

@@ -120,10 +120,10 @@ func begin(e *Env) error {
 	if err := e.Sync(); err != nil {
 		return err
 	}
-	if len(e.plan()) < manyMounts {
-		e.Meet()
-	} else {
+	if e.parts() {
 		e.Part()
+	} else {
+		e.Meet()
 	}
 	if net == nil {
 		return nil
@@ -142,6 +142,9 @@ func begin(e *Env) error {
 // manyMounts is how many mounts make two processors worth while until they are
 // complete: the container's process attaches some while tongs queues others.
 const manyMounts = 40
+
+// parts reports whether there are so many.
+func (e *Env) parts() bool { return e.Part != nil && len(e.plan()) >= manyMounts }
 
 // fork lets a child go on that is in the namespaces which the process can give
 // only to its children (pid_namespaces(7), time_namespaces(7)).
