@@ -81,12 +81,15 @@ func TestStartReleasesTheProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Start returns when the execve has closed descriptors; the name changes a moment later.
-	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", cmd.Process.Pid))
-	for end := time.Now().Add(10 * time.Second); string(comm) != "sleep\n" && time.Now().Before(end); time.Sleep(time.Millisecond) {
-		comm, err = os.ReadFile(fmt.Sprintf("/proc/%d/comm", cmd.Process.Pid))
-	}
-	if err != nil || string(comm) != "sleep\n" {
-		t.Errorf("the process is %q (%v), want sleep", comm, err)
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", cmd.Process.Pid))
+		if string(comm) == "sleep\n" {
+			break
+		}
+		if time.Now().After(end) {
+			t.Errorf("the process is %q (%v), want sleep", comm, err)
+			break
+		}
 	}
 	wantStatus(t, s, "c1", Running)
 	wantError(t, "second start", Start(s, "c1", "", func(w string) { t.Error(w) }), "cannot start an already running container")

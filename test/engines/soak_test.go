@@ -63,10 +63,20 @@ func TestSoak(t *testing.T) {
 	clients.Wait()
 	killed, err := os.ReadDir(s.kills)
 	t.Logf("%d operations; for %d containers tongs was killed", s.done, len(killed))
-	if err != nil || s.done < 5 || len(killed) == 0 {
+	if err != nil || s.done < enough || len(killed) == 0 {
 		t.Errorf("too little has happened: %v", err)
 	}
 	s.rest()
+}
+
+// enough is how many operations there are at least, however long they take.
+const enough = 20
+
+// goesOn reports whether clients have more to do.
+func (s *soak) goesOn() bool {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return !s.t.Failed() && (time.Now().Before(s.end) || s.done < enough)
 }
 
 // wasKilled counts the kills of what worked for a container.
@@ -97,7 +107,7 @@ func (s *soak) try(id, want string, status int, op func() (string, int)) bool {
 
 // live is one client: it makes a container, does things with it, and removes it.
 func (s *soak) live(n int, r *rand.Rand) {
-	for i := 0; time.Now().Before(s.end) && !s.t.Failed(); i++ {
+	for i := 0; s.goesOn(); i++ {
 		id := s.h.ID(fmt.Sprintf("%d-%d", n, i))
 		if r.IntN(3) == 0 {
 			s.try(id, "said\n", 7, func() (string, int) { return s.sh(id, nil, "echo said; exit 7") })

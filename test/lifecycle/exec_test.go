@@ -221,13 +221,7 @@ func TestExecDetach(t *testing.T) {
 	h.Must("exec", "--detach", "--pid-file", file, id, "sleep", "1000")
 	pid := readPID(t, file)
 	h.Adopt(pid)
-	var name []byte
-	if !linuxtest.Until(func() bool { // it has the name a moment after exec has ended
-		name, _ = os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
-		return string(name) == "sleep\n"
-	}) {
-		t.Errorf("the pid file names the process %q", name)
-	}
+	awaitName(t, pid, "sleep")
 	p := h.Start(linuxtest.Command{Args: []string{"exec", id, "sh", "-c", "trap 'exit 9' TERM; echo ready; while :; do sleep 0.01; done"}})
 	if !linuxtest.Until(func() bool { return strings.Contains(p.Output(), "ready") }) {
 		t.Fatal("the process did not start")
@@ -294,5 +288,18 @@ func TestExecPaused(t *testing.T) {
 	h.Freeze(st.PID, false)
 	if r := p.Wait(); r.Status != 5 {
 		t.Errorf("status %d, want 5: %s", r.Status, r.Stderr)
+	}
+}
+
+// awaitName waits until a process executes the program of that name: it is a moment
+// later than the command that was to start it ends.
+func awaitName(t *testing.T, pid int, name string) {
+	t.Helper()
+	var comm []byte
+	if !linuxtest.Until(func() bool {
+		comm, _ = os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)) // what has gone has none
+		return string(comm) == name+"\n"
+	}) {
+		t.Errorf("process %d executes %q, want %s", pid, comm, name)
 	}
 }

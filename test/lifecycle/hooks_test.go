@@ -163,9 +163,6 @@ func testHooks(t *testing.T, h *linuxtest.Host, runc bool) {
 	h.Must("kill", id, "KILL")
 	h.WaitFor(id, "stopped")
 	h.Must("delete", id)
-	if runc { // 1.1.5 sometimes removes a cgroup before its processes have gone, and leaves it
-		h.RemoveCgroups(id)
-	}
 	stopped := l.want("poststop")
 	if t.Failed() {
 		return

@@ -61,10 +61,11 @@ func runIn(t *testing.T, s setup) {
 	if os.Geteuid() != 0 {
 		t.Skip("making the disk of the virtual machine needs root")
 	}
+	image := openImage(t)
 	for boots := 1; ; boots++ {
 		disk := filepath.Join(t.TempDir(), "tests.img")
 		makeDisk(t, disk, s.tests)
-		m := bootDisk(t, openImage(t), s, disk)
+		m := bootDisk(t, image, s, disk)
 		done, err := m.tests(t, s.tests)
 		if err == nil {
 			return

@@ -139,7 +139,7 @@ func TestUnitStopped(t *testing.T) {
 		}
 	}
 	d.must(t, h, "delete", id)
-	if got := lastState(t, unit); got != "not-found" {
+	if got := loadState(t, unit); got != "not-found" {
 		t.Errorf("the unit is left: %s", got)
 	}
 }

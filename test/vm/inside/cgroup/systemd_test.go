@@ -30,14 +30,6 @@ func loadState(t *testing.T, name string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// lastState is loadState of a unit that has been stopped: systemd forgets it when it
-// comes to that.
-func lastState(t *testing.T, name string) (state string) {
-	t.Helper()
-	linuxtest.Until(func() bool { state = loadState(t, name); return state == "not-found" })
-	return state
-}
-
 func annotate(key, value string) linuxtest.Edit {
 	return func(s *specs.Spec) {
 		if s.Annotations == nil {
@@ -74,7 +66,7 @@ func TestUnitNames(t *testing.T) {
 					t.Errorf("%s: the cgroup is %q, want %q", prefix, got, want)
 				}
 				d.must(t, h, "delete", "--force", id)
-				if got := lastState(t, filepath.Base(want)); got != "not-found" {
+				if got := loadState(t, filepath.Base(want)); got != "not-found" {
 					t.Errorf("%s: the unit is left: %s", prefix, got)
 				}
 			}
@@ -194,7 +186,7 @@ func TestUnitUpdateAndReload(t *testing.T) {
 		equal(t, now, values, nil)
 	}
 	d.must(t, h, "delete", "--force", id)
-	if got := lastState(t, "e2e-"+id+".scope"); got != "not-found" {
+	if got := loadState(t, "e2e-"+id+".scope"); got != "not-found" {
 		t.Errorf("the unit is left: %s", got)
 	}
 }
@@ -236,7 +228,7 @@ func TestManyUnits(t *testing.T) {
 	}
 	wg.Wait()
 	for i := range containers {
-		if got := lastState(t, "e2e-"+id(i)+".scope"); got != "not-found" {
+		if got := loadState(t, "e2e-"+id(i)+".scope"); got != "not-found" {
 			t.Errorf("the unit is left: %s", got)
 		}
 	}
@@ -282,7 +274,7 @@ func TestFailedUnit(t *testing.T) {
 		d.must(t, h, "start", id)
 		h.WaitFor(id, "stopped")
 		d.must(t, h, "delete", id)
-		if got := lastState(t, "e2e-"+id+".scope"); got != "not-found" {
+		if got := loadState(t, "e2e-"+id+".scope"); got != "not-found" {
 			t.Errorf("the unit is left: %s", got)
 		}
 	}
@@ -364,7 +356,7 @@ func TestNoAnswer(t *testing.T) {
 				}
 			}
 		})
-		if got := lastState(t, "e2e-"+id+".scope"); got != "not-found" {
+		if got := loadState(t, "e2e-"+id+".scope"); got != "not-found" {
 			t.Errorf("the unit is left: %s", got)
 		}
 	}
@@ -388,7 +380,7 @@ func TestNoAnswerToDelete(t *testing.T) {
 		}
 	})
 	d.must(t, h, "delete", "--force", id)
-	if got := lastState(t, "e2e-"+id+".scope"); got != "not-found" {
+	if got := loadState(t, "e2e-"+id+".scope"); got != "not-found" {
 		t.Errorf("the unit is left: %s", got)
 	}
 }
