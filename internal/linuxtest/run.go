@@ -11,11 +11,11 @@ import (
 )
 
 // timeLimit bounds each command; a runtime that hangs is a failure.
-var timeLimit = Patience(30 * time.Second)
+var timeLimit = patience(30 * time.Second)
 
-// Patience is how long to wait for what takes so long on a busy machine: longer in the
+// patience is how long to wait for what takes so long on a busy machine: longer in the
 // virtual machine, which emulates its processors.
-func Patience(d time.Duration) time.Duration {
+func patience(d time.Duration) time.Duration {
 	if os.Getenv(inVM) != "" {
 		return 4 * d
 	}
@@ -223,10 +223,10 @@ func (h *Host) WaitFor(id, status string) State {
 	return st
 }
 
-// Until asks again and again, for ten seconds at most (Patience), whether something
+// Until asks again and again, for ten seconds at most (patience), whether something
 // holds.
 func Until(holds func() bool) bool {
-	for end := time.Now().Add(Patience(10 * time.Second)); ; time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(patience(10 * time.Second)); ; time.Sleep(2 * time.Millisecond) {
 		if holds() {
 			return true
 		}

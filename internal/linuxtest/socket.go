@@ -99,7 +99,7 @@ func ReadUntil(t *testing.T, master *os.File, text string) string {
 	t.Helper()
 	var all bytes.Buffer
 	buf := make([]byte, 4096)
-	for end := time.Now().Add(Patience(10 * time.Second)); time.Now().Before(end); {
+	for end := time.Now().Add(patience(10 * time.Second)); time.Now().Before(end); {
 		fds := []unix.PollFd{{Fd: int32(master.Fd()), Events: unix.POLLIN}}
 		if n, err := unix.Poll(fds, 100); n == 0 || err != nil {
 			continue
