@@ -2,6 +2,9 @@ module tongs
 
 go 1.26.8
 
+// Of the real one only the name of a type is used (docs/dependencies.md).
+replace github.com/coreos/go-systemd/v22 => ./replace/go-systemd
+
 require (
 	github.com/godbus/dbus/v5 v5.1.0
 	github.com/opencontainers/cgroups v0.1.0

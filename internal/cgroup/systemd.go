@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/opencontainers/cgroups"
-	"github.com/opencontainers/cgroups/systemd"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -46,15 +45,15 @@ func (g *Group) locateSystemd(spec *specs.Spec, path string, o Options) error {
 			u.slice = "user.slice"
 		}
 	}
-	dir, err := systemd.ExpandSlice(u.slice)
+	dir, err := slicePath(u.slice)
 	if err != nil {
-		return fmt.Errorf("linux.cgroupsPath: %q is not the name of a slice", u.slice)
+		return fmt.Errorf("linux.cgroupsPath: %w", err)
 	}
 	if strings.HasSuffix(name, ".slice") {
 		return fmt.Errorf("linux.cgroupsPath: %q is a slice, which holds no processes", name)
 	}
 	u.name = prefix + "-" + name + ".scope"
-	if !systemd.IsRunningSystemd() {
+	if !runsSystemd() {
 		return errors.New("cannot use the systemd cgroup driver: systemd is not running")
 	}
 	if u.extra, err = annotated(spec.Annotations); err != nil {
@@ -161,7 +160,8 @@ func (g *Group) updateUnit(r *cgroups.Resources) error {
 		if errSet = g.set(r); errSet != nil || len(limits) == 0 {
 			return nil
 		}
-		return b.call("SetUnitProperties", nil, g.systemd.name, true, limits)
+		_, err = b.call("SetUnitProperties", g.systemd.name, true, limits)
+		return err
 	})
 	return errors.Join(err, errSet)
 }

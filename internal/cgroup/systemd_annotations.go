@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/godbus/dbus/v5"
+	"tongs/internal/dbus"
 )
 
 // propertyPrefix begins annotations that are properties of the systemd unit, with
@@ -74,11 +74,7 @@ func parseProperty(name, text string) (p property, err error) {
 		p.Value = dbus.MakeVariant(n)
 		return p, nil
 	}
-	signature, err := dbus.ParseSignature(kind)
-	if err != nil {
-		return p, err
-	}
-	if p.Value, err = dbus.ParseVariant(text, signature); err != nil {
+	if p.Value, err = dbus.Parse(text, kind); err != nil {
 		return p, fmt.Errorf("cannot understand %q as a value of type %q: %w", text, kind, err)
 	}
 	return p, nil
@@ -86,7 +82,7 @@ func parseProperty(name, text string) (p property, err error) {
 
 // parseSeconds reads a number of any type and gives microseconds.
 func parseSeconds(text string) (uint64, error) {
-	v, err := dbus.ParseVariant(text, dbus.Signature{})
+	v, err := dbus.Parse(text, "")
 	if err != nil {
 		return 0, fmt.Errorf("cannot understand %q as a number of seconds: %w", text, err)
 	}

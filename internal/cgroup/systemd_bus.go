@@ -2,8 +2,6 @@ package cgroup
 
 import (
 	"bufio"
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -11,8 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
+
+	"tongs/internal/dbus"
 )
 
 const (
@@ -127,10 +126,11 @@ func (b *bus) greet(broker bool) error {
 		return nil
 	}
 	const bus = "org.freedesktop.DBus"
-	if err := b.send(bus, "/org/freedesktop/DBus", bus, "Hello", nil); err != nil {
+	if _, err := b.send(bus, "/org/freedesktop/DBus", bus, "Hello"); err != nil {
 		return err
 	}
-	return b.send(bus, "/org/freedesktop/DBus", bus, "AddMatch", nil, "type='signal',interface='"+manager+"',member='JobRemoved'")
+	_, err = b.send(bus, "/org/freedesktop/DBus", bus, "AddMatch", "type='signal',interface='"+manager+"',member='JobRemoved'")
+	return err
 }
 
 func (b *bus) close() { b.conn.close() }
@@ -146,52 +146,54 @@ func (b *bus) explain(err error, limit time.Duration) error {
 	return fmt.Errorf("cannot talk to %s: %w", b.who, err)
 }
 
-// call calls a method of the manager; the reply goes to result if that is not nil.
-func (b *bus) call(method string, result any, args ...any) error {
-	return b.send(systemdName, "/org/freedesktop/systemd1", manager, method, result, args...)
+// call calls a method of the manager and returns what it answers.
+func (b *bus) call(method string, args ...any) ([]any, error) {
+	return b.send(systemdName, "/org/freedesktop/systemd1", manager, method, args...)
 }
 
-func (b *bus) send(to string, object dbus.ObjectPath, face, method string, result any, args ...any) error {
+func (b *bus) send(to string, object dbus.ObjectPath, face, method string, args ...any) ([]any, error) {
 	b.serial++
-	m := dbus.Message{Type: dbus.TypeMethodCall, Body: args, Headers: map[dbus.HeaderField]dbus.Variant{
-		dbus.FieldDestination: dbus.MakeVariant(to), dbus.FieldPath: dbus.MakeVariant(object),
-		dbus.FieldInterface: dbus.MakeVariant(face), dbus.FieldMember: dbus.MakeVariant(method)}}
-	if len(args) > 0 {
-		m.Headers[dbus.FieldSignature] = dbus.MakeVariant(dbus.SignatureOf(args...))
+	m := dbus.Message{Type: dbus.TypeMethodCall, Serial: b.serial, Destination: to, Path: object, Interface: face, Member: method, Body: args}
+	out, err := m.Encode()
+	if err != nil {
+		return nil, fmt.Errorf("cannot ask %s: %w", b.who, err)
 	}
-	var out bytes.Buffer
-	if err := m.EncodeTo(&out, binary.LittleEndian); err != nil {
-		return fmt.Errorf("cannot ask %s: %w", b.who, err)
-	}
-	// The serial number is at this place of each message, and the module has no
-	// way to set it.
-	binary.LittleEndian.PutUint32(out.Bytes()[8:], b.serial)
 	b.conn.deadline = time.Now().Add(replyTime)
-	if _, err := b.conn.Write(out.Bytes()); err != nil {
-		return b.explain(err, replyTime)
+	if _, err := b.conn.Write(out); err != nil {
+		return nil, b.explain(err, replyTime)
 	}
 	for {
 		m, err := b.next()
-		if err != nil {
-			return b.explain(err, replyTime)
+		switch {
+		case err != nil:
+			return nil, b.explain(err, replyTime)
+		case m.ReplySerial != b.serial:
+		case m.Type == dbus.TypeError:
+			return nil, dbus.Error{Name: m.ErrorName, Body: m.Body}
+		default:
+			return m.Body, nil
 		}
-		if serial, _ := m.Headers[dbus.FieldReplySerial].Value().(uint32); serial != b.serial {
-			continue
-		}
-		if name, ok := m.Headers[dbus.FieldErrorName].Value().(string); ok {
-			return dbus.Error{Name: name, Body: m.Body}
-		}
-		if result == nil {
-			return nil
-		}
-		return dbus.Store(m.Body, result)
 	}
+}
+
+// job calls a method that begins a job, and returns that.
+func (b *bus) job(method string, args ...any) (dbus.ObjectPath, error) {
+	answer, err := b.call(method, args...)
+	if err != nil {
+		return "", err
+	}
+	if len(answer) == 1 {
+		if job, ok := answer[0].(dbus.ObjectPath); ok {
+			return job, nil
+		}
+	}
+	return "", fmt.Errorf("%s answers %s with %v, which is not a job", b.who, method, answer)
 }
 
 // next reads a message, and keeps it if it says that a job has ended.
 func (b *bus) next() (*dbus.Message, error) {
-	m, err := dbus.DecodeMessage(b.in)
-	if err == nil && m.Headers[dbus.FieldMember].Value() == "JobRemoved" && m.Type == dbus.TypeSignal && len(m.Body) == 4 {
+	m, err := dbus.Read(b.in)
+	if err == nil && m.Type == dbus.TypeSignal && m.Member == "JobRemoved" && len(m.Body) == 4 {
 		b.removed = append(b.removed, m)
 	}
 	return m, err
@@ -199,15 +201,18 @@ func (b *bus) next() (*dbus.Message, error) {
 
 // managerProperty reads a text property of the manager.
 func (b *bus) managerProperty(name string) (string, error) {
-	var v dbus.Variant
-	if err := b.send(systemdName, "/org/freedesktop/systemd1", "org.freedesktop.DBus.Properties", "Get", &v, manager, name); err != nil {
+	answer, err := b.send(systemdName, "/org/freedesktop/systemd1", "org.freedesktop.DBus.Properties", "Get", manager, name)
+	if err != nil {
 		return "", err
 	}
-	s, ok := v.Value().(string)
-	if !ok {
-		return "", fmt.Errorf("%s says that its %s is %v", b.who, name, v)
+	if len(answer) == 1 {
+		if v, ok := answer[0].(dbus.Variant); ok {
+			if s, ok := v.Value().(string); ok {
+				return s, nil
+			}
+		}
 	}
-	return s, nil
+	return "", fmt.Errorf("%s says that its %s is %v", b.who, name, answer)
 }
 
 // start starts a transient unit. One that is there and has failed is forgotten
@@ -217,29 +222,27 @@ func (b *bus) start(name string, properties []property) error {
 		Name       string
 		Properties []property
 	}
-	var job dbus.ObjectPath
-	start := func() error {
-		return b.call("StartTransientUnit", &job, name, "replace", properties, []auxiliary{})
+	start := func() (dbus.ObjectPath, error) {
+		return b.job("StartTransientUnit", name, "replace", properties, []auxiliary{})
 	}
-	err := start()
+	job, err := start()
 	if isBusError(err, "UnitExists") {
-		if b.call("ResetFailedUnit", nil, name) == nil {
-			err = start()
+		if _, errReset := b.call("ResetFailedUnit", name); errReset == nil {
+			job, err = start()
 		}
 	}
 	if err != nil {
 		return err
 	}
 	if err = b.wait(job, "done"); errors.Is(err, errJob) {
-		b.call("ResetFailedUnit", nil, name)
+		b.call("ResetFailedUnit", name)
 	}
 	return err
 }
 
 // stop stops a unit and forgets it.
 func (b *bus) stop(name string) error {
-	var job dbus.ObjectPath
-	err := b.call("StopUnit", &job, name, "replace")
+	job, err := b.job("StopUnit", name, "replace")
 	if isBusError(err, "NoSuchUnit") {
 		return nil
 	}
@@ -249,7 +252,7 @@ func (b *bus) stop(name string) error {
 	// The result does not matter: whether its cgroup is empty does, which is seen
 	// there. Only if it has failed is there anything to forget.
 	if err = b.wait(job, ""); err == nil {
-		b.call("ResetFailedUnit", nil, name)
+		b.call("ResetFailedUnit", name)
 	}
 	return err
 }

@@ -2,47 +2,40 @@ package cgroup
 
 import (
 	"bufio"
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"net"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
+
+	"tongs/internal/dbus"
 )
 
 // answer makes a reply, an error or a signal of a manager.
 func answer(t *testing.T, m dbus.Message) []byte {
 	t.Helper()
-	if len(m.Body) > 0 {
-		m.Headers[dbus.FieldSignature] = dbus.MakeVariant(dbus.SignatureOf(m.Body...))
-	}
-	var out bytes.Buffer
-	if err := m.EncodeTo(&out, binary.LittleEndian); err != nil {
+	m.Serial = 77
+	out, err := m.Encode()
+	if err != nil {
 		t.Error(err)
-		return nil
 	}
-	binary.LittleEndian.PutUint32(out.Bytes()[8:], 77)
-	return out.Bytes()
+	return out
 }
 
 func removed(t *testing.T, job dbus.ObjectPath, result string) []byte {
-	return answer(t, dbus.Message{Type: dbus.TypeSignal, Body: []any{uint32(1), job, "x.scope", result}, Headers: map[dbus.HeaderField]dbus.Variant{
-		dbus.FieldPath: dbus.MakeVariant(dbus.ObjectPath("/org/freedesktop/systemd1")), dbus.FieldInterface: dbus.MakeVariant(manager),
-		dbus.FieldMember: dbus.MakeVariant("JobRemoved")}})
+	return answer(t, dbus.Message{Type: dbus.TypeSignal, Path: "/org/freedesktop/systemd1", Interface: manager, Member: "JobRemoved",
+		Body: []any{uint32(1), job, "x.scope", result}})
 }
 
 func reply(t *testing.T, to *dbus.Message, body ...any) []byte {
-	return answer(t, dbus.Message{Type: dbus.TypeMethodReply, Body: body, Headers: map[dbus.HeaderField]dbus.Variant{dbus.FieldReplySerial: dbus.MakeVariant(to.Serial())}})
+	return answer(t, dbus.Message{Type: dbus.TypeMethodReply, ReplySerial: to.Serial, Body: body})
 }
 
 // refusal is an error reply.
 func refusal(t *testing.T, to *dbus.Message, name string) []byte {
-	return answer(t, dbus.Message{Type: dbus.TypeError, Body: []any{"no"}, Headers: map[dbus.HeaderField]dbus.Variant{
-		dbus.FieldReplySerial: dbus.MakeVariant(to.Serial()), dbus.FieldErrorName: dbus.MakeVariant(systemdName + "." + name)}})
+	return answer(t, dbus.Message{Type: dbus.TypeError, ReplySerial: to.Serial, ErrorName: systemdName + "." + name, Body: []any{"no"}})
 }
 
 // fakeManager is the other end of a bus, which lets everybody in and gives each
@@ -69,7 +62,7 @@ func fakeManager(t *testing.T, welcome string, f func(m *dbus.Message) []byte) *
 		c.Write([]byte(welcome))
 		for err == nil {
 			var m *dbus.Message
-			if m, err = dbus.DecodeMessage(in); err == nil {
+			if m, err = dbus.Read(in); err == nil {
 				out := f(m)
 				if out == nil {
 					return
@@ -127,7 +120,7 @@ func TestBusStart(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			calls := []string{}
 			b := fakeManager(t, welcome, func(m *dbus.Message) []byte {
-				calls = append(calls, m.Headers[dbus.FieldMember].Value().(string))
+				calls = append(calls, m.Member)
 				if len(calls) > len(c.answers) {
 					return nil
 				}
@@ -221,8 +214,8 @@ func TestQuotaProperties(t *testing.T) {
 
 func TestSettableProperties(t *testing.T) {
 	for name, kind := range settable() {
-		if _, err := dbus.ParseSignature(kind); err != nil {
-			t.Errorf("%s: %v", name, err)
+		if !dbus.ValidSignature(kind) {
+			t.Errorf("%s: %q is not a type", name, kind)
 		}
 	}
 	for _, c := range []struct{ name, text, want string }{

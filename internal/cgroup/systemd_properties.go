@@ -8,9 +8,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/godbus/dbus/v5"
 	"github.com/opencontainers/cgroups"
-	"github.com/opencontainers/cgroups/systemd"
+
+	"tongs/internal/dbus"
 )
 
 // property is (sv) of StartTransientUnit and SetUnitProperties.
@@ -72,7 +72,7 @@ func (g *Group) properties(b *bus, r *cgroups.Resources) ([]property, error) {
 		if set == "" {
 			continue
 		}
-		bits, err := systemd.RangeToBits(set)
+		bits, err := setBits(set)
 		if err != nil {
 			return nil, fmt.Errorf("linux.resources.cpu: %q is not a list like 0-3,7: %w", set, err)
 		}
@@ -172,7 +172,7 @@ func unifiedProperty(b *bus, name, value string) ([]property, error) {
 		}
 		return []property{prop(number[name], n)}, nil
 	case set[name] != "":
-		bits, err := systemd.RangeToBits(value)
+		bits, err := setBits(value)
 		return []property{prop(set[name], bits)}, err
 	case name == "cpu.idle" && value == "1" && b.hasIdle():
 		return []property{prop("CPUWeight", uint64(0))}, nil
