@@ -37,7 +37,7 @@ func run(t *testing.T, code []byte, d device, a access) bool {
 		kind = bpfBlock
 	}
 	context := map[int16]uint32{0: uint32(a)<<16 | kind, 4: uint32(d.major), 8: uint32(d.minor)}
-	var reg [16]uint32
+	var reg [16]uint64
 	for pc := 0; pc < len(code); pc += bpfInsSize {
 		ins := code[pc : pc+bpfInsSize]
 		dst, src := ins[1]&15, ins[1]>>4
@@ -45,25 +45,25 @@ func run(t *testing.T, code []byte, d device, a access) bool {
 		imm := binary.NativeEndian.Uint32(ins[4:])
 		switch ins[0] {
 		case bpfLoad32:
-			reg[dst] = context[off]
+			reg[dst] = uint64(context[off])
 		case bpfMovImm:
-			reg[dst] = imm
+			reg[dst] = uint64(imm)
 		case bpfMovReg:
-			reg[dst] = reg[src]
+			reg[dst] = uint64(uint32(reg[src]))
 		case bpfAnd:
-			reg[dst] &= imm
+			reg[dst] = uint64(uint32(reg[dst]) & imm)
 		case bpfShift:
+			reg[dst] = uint64(uint32(reg[dst]) >> imm)
+		case bpfXor:
+			reg[dst] = uint64(uint32(reg[dst]) ^ imm)
+		case bpfOr:
+			reg[dst] = uint64(uint32(reg[dst] | reg[src]))
+		case bpfAdd64:
+			reg[dst] += uint64(int32(imm))
+		case bpfOr64:
+			reg[dst] |= reg[src]
+		case bpfShift64:
 			reg[dst] >>= imm
-		case bpfNotSame:
-			if reg[dst] != imm {
-				pc += int(off) * bpfInsSize
-			}
-		case bpfSame:
-			if reg[dst] == imm {
-				pc += int(off) * bpfInsSize
-			}
-		case bpfJump:
-			pc += int(off) * bpfInsSize
 		case bpfExit:
 			return reg[0] == 1
 		default:
