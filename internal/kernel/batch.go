@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"slices"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -28,16 +30,20 @@ type Batch struct {
 	// Expect is how many calls there will be, roughly: it saves copying.
 	Expect int
 
-	checks []func() error
-	field  string
-	want   string
+	checks  []func() error
+	purpose *Purpose // of the calls that follow
 
 	// Slabs: a container takes some hundred calls, and allocating each part
 	// of them alone would cost more than executing them.
-	results []result
-	mems    []Mem
-	bytes   []byte
-	stats   []Stat
+	results  []result
+	purposes []Purpose
+	mems     []Mem
+	bytes    []byte
+	stats    []Stat
+
+	// What many calls are given alike.
+	empty *Mem // ""
+	how   *Mem // struct open_how
 }
 
 // slab returns the next of a list that is allocated n at a time.
@@ -54,13 +60,23 @@ func slab[T any](s *[]T, n int) *T {
 func (b *Batch) Reset() {
 	b.Calls, b.checks, b.Meanwhile, b.aside, b.Late = b.Calls[:0], b.checks[:0], nil, nil, false
 	// What calls were given is not needed any more; what they answered is.
-	b.mems, b.bytes = b.mems[:0], b.bytes[:0]
+	b.mems, b.bytes, b.purposes = b.mems[:0], b.bytes[:0], b.purposes[:0]
+	if p := b.purpose; p != nil {
+		b.ForPath(p.Field, p.want, p.path)
+	}
 }
 
 // For says which configuration field the following calls serve and what they
 // are to achieve ("cannot attach mount"), for errors and the recorder.
 func (b *Batch) For(field, want string) *Batch {
-	b.field, b.want = field, want
+	return b.ForPath(field, want, "")
+}
+
+// ForPath is For with a path, or another name, behind what is wanted. It costs
+// less than to put them together.
+func (b *Batch) ForPath(field, want, path string) *Batch {
+	b.purpose = slab(&b.purposes, max(b.Expect/2, 4))
+	*b.purpose = Purpose{field, want, path}
 	return b
 }
 
@@ -97,15 +113,19 @@ func (b *Batch) Finish() error {
 
 func (b *Batch) add(name string, nr uintptr, args ...Arg) *Call {
 	b.omitted = false
-	if b.Calls == nil {
-		b.Calls = make([]Call, 0, max(b.Expect, 8))
+	i := len(b.Calls)
+	if i == cap(b.Calls) {
+		b.Calls = slices.Grow(b.Calls, max(b.Expect, 8))
 	}
-	b.Calls = append(b.Calls, Call{Name: name, Nr: nr, Field: b.field, Want: b.want})
-	c := &b.Calls[len(b.Calls)-1]
-	copy(c.Args[:], args)
+	if b.purpose == nil {
+		b.For("", "")
+	}
 	r := slab(&b.results, max(b.Expect, 8))
-	*r = result{index: len(b.Calls) - 1, batch: b, n: -int64(unix.ECANCELED), label: name}
-	c.Result = Handle{r}
+	*r = result{index: int32(i), batch: b, n: -int64(unix.ECANCELED), label: name}
+	b.Calls = b.Calls[:i+1]
+	c := &b.Calls[i]
+	*c = Call{Name: name, Nr: nr, Result: Handle{r}, Purpose: b.purpose}
+	copy(c.Args[:], args)
 	return c
 }
 
@@ -138,16 +158,28 @@ func num[T ~int | ~uint | ~int64 | ~uint64 | ~uint32 | ~int32 | ~uintptr](n T) A
 	return Arg{N: uint64(n)}
 }
 
-func ref(h Handle) Arg { return Arg{Kind: Ref, H: h} }
+// ref is -1 for a handle that is not valid.
+func ref(h Handle) Arg {
+	if !h.Valid() {
+		return num(-1)
+	}
+	return Arg{H: h}
+}
 
 func (b *Batch) mem(m Mem) Arg {
 	p := slab(&b.mems, max(2*b.Expect, 16))
 	*p = m
-	return Arg{Kind: Memory, Mem: p}
+	return Arg{Mem: p}
 }
 
 // text is a NUL-terminated string.
 func (b *Batch) text(s string) Arg {
+	if s == "" {
+		if b.empty == nil {
+			b.empty = &Mem{Bytes: []byte{0}, Text: true}
+		}
+		return Arg{Mem: b.empty}
+	}
 	n := len(s) + 1
 	if len(b.bytes)+n > cap(b.bytes) {
 		b.bytes = make([]byte, 0, max(16*b.Expect, 256, n))

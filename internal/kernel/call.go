@@ -30,13 +30,12 @@ type Call struct {
 	Name   string // name in the manual pages
 	Nr     uintptr
 	Args   [6]Arg
-	Field  string // configuration field that the call serves
-	Want   string // what was wanted, in the user's words: "cannot …"
 	Result Handle // the result; a descriptor if Opens is set
+	*Purpose
 
-	Opens        bool         // a success is a new descriptor
-	AllowAny     bool         // any error is expected
 	Allowed      []unix.Errno // these errors are expected
+	AllowAny     bool         // any error is expected
+	Opens        bool         // a success is a new descriptor
 	ExitPositive bool         // a positive result ends the caller (parent's side of a clone)
 	ZeroFatal    bool         // a result of zero ends the caller (end of file on its line)
 	NoReturn     bool         // success does not return (execve, exit_group)
@@ -44,6 +43,21 @@ type Call struct {
 	Together     int          // how many of the next calls share memory with it, so that a kernel must not part them
 
 	story *story // what its failure follows from
+}
+
+// Purpose is what calls are for.
+type Purpose struct {
+	Field string // configuration field that the call serves
+	want  string
+	path  string // behind it, if there is one
+}
+
+// Want is what was wanted, in the user's words: "cannot …".
+func (p *Purpose) Want() string {
+	if p.path == "" {
+		return p.want
+	}
+	return p.want + " " + p.path
 }
 
 // Tolerates reports whether the error e is one that the call expects.
@@ -69,21 +83,31 @@ const (
 	Memory                // a pointer to bytes
 )
 
-// Arg is one argument of a Call.
+// Arg is one argument of a Call. Which of the fields counts, Kind tells.
 type Arg struct {
-	Kind ArgKind
-	N    uint64
-	H    Handle
-	Mem  *Mem
+	N   uint64
+	H   Handle
+	Mem *Mem
+}
+
+// Kind is Memory or Ref if there is memory or a handle, and otherwise Int.
+func (a *Arg) Kind() ArgKind {
+	switch {
+	case a.Mem != nil:
+		return Memory
+	case a.H.r != nil:
+		return Ref
+	}
+	return Int
 }
 
 // Mem is memory that a call reads or writes. The executing kernel copies
 // Bytes to where the call can see them and, if Out is set, back afterwards.
 type Mem struct {
 	Bytes []byte
+	Refs  []Pointer           // pointers inside of Bytes
 	Out   bool                // the call writes here
 	Sized bool                // the call's result says how many bytes it wrote
-	Refs  []Pointer           // pointers inside of Bytes
 	Text  bool                // a NUL-terminated string
 	Both  bool                // several calls of a batch have it in one place: what one writes another reads
 	Note  func([]byte) string // how it is printed, if not as text or size
@@ -104,7 +128,8 @@ type Handle struct{ r *result }
 type result struct {
 	n     int64
 	done  bool
-	index int    // call's index in its batch while not done
+	tree  bool   // a tree, so says the label
+	index int32  // call's index in its batch while not done
 	batch *Batch // batch while not done
 	label string
 }
@@ -117,7 +142,10 @@ func NewHandle(n int64, label string) Handle {
 }
 
 // CWD is AT_FDCWD as a handle: the current directory of the executing process.
-func CWD() Handle { return NewHandle(unix.AT_FDCWD, "cwd") }
+func CWD() Handle { return Handle{&cwd} }
+
+// cwd never changes: nobody resolves it.
+var cwd = result{n: unix.AT_FDCWD, done: true, label: "cwd"}
 
 // NoFD is the descriptor -1, where a call takes "none".
 func NoFD() Handle { return NewHandle(-1, "-1") }
@@ -130,6 +158,9 @@ func (h Handle) Label() string {
 	if h.r == nil {
 		return "invalid"
 	}
+	if h.r.tree {
+		return "tree " + h.r.label
+	}
 	return h.r.label
 }
 
@@ -141,7 +172,7 @@ func (h Handle) Number(b *Batch) (n int64, index int, ok bool) {
 		return -1, 0, true
 	}
 	if !h.r.done && h.r.batch == b {
-		return 0, h.r.index, false
+		return 0, int(h.r.index), false
 	}
 	return h.r.n, 0, true
 }

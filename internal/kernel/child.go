@@ -23,7 +23,7 @@ func (b *Batch) Vfork(f func()) *Child {
 	binary.NativeEndian.PutUint16(c.poll.Bytes[4:], unix.POLLIN)
 	c.at = len(b.Calls)
 	c.pid = b.add("clone", unix.SYS_CLONE, num(unix.CLONE_VM|unix.CLONE_VFORK|unix.CLONE_PIDFD|uint64(unix.SIGCHLD)), Arg{},
-		Arg{Kind: Memory, Mem: c.poll}, Arg{}, Arg{}).Result
+		Arg{Mem: c.poll}, Arg{}, Arg{}).Result
 	f()
 	b.Calls[c.at].Skip = len(b.Calls) - c.at - 1
 	return c
@@ -44,13 +44,13 @@ func (b *Batch) PollEnd(c *Child, seconds int) *Batch {
 		binary.NativeEndian.PutUint64(mem, uint64(seconds))
 		timeout = b.in(mem, nil)
 	}
-	b.add("ppoll", unix.SYS_PPOLL, Arg{Kind: Memory, Mem: c.poll}, num(1), timeout, Arg{}, Arg{}).ZeroFatal = true
+	b.add("ppoll", unix.SYS_PPOLL, Arg{Mem: c.poll}, num(1), timeout, Arg{}, Arg{}).ZeroFatal = true
 	return c.together(b)
 }
 
 // WaitChild adds wait4(2), which keeps the child's status for the calls below.
 func (b *Batch) WaitChild(c *Child) *Batch {
-	b.add("wait4", unix.SYS_WAIT4, ref(c.pid), Arg{Kind: Memory, Mem: c.status}, Arg{}, Arg{})
+	b.add("wait4", unix.SYS_WAIT4, ref(c.pid), Arg{Mem: c.status}, Arg{}, Arg{})
 	return c.together(b)
 }
 
@@ -59,7 +59,7 @@ const StatusSize = 4
 
 // WriteStatus adds write(2) of the child's status as wait4(2) gave it.
 func (b *Batch) WriteStatus(c *Child, h Handle) *Batch {
-	b.add("write", unix.SYS_WRITE, ref(h), Arg{Kind: Memory, Mem: c.status}, num(StatusSize))
+	b.add("write", unix.SYS_WRITE, ref(h), Arg{Mem: c.status}, num(StatusSize))
 	return c.together(b)
 }
 
@@ -68,7 +68,7 @@ func (b *Batch) WriteStatus(c *Child, h Handle) *Batch {
 // not 0 it fails with EAGAIN.
 func (b *Batch) RequireSuccess(c *Child) *Batch {
 	const cmpRequeue = 4
-	b.add("futex", unix.SYS_FUTEX, Arg{Kind: Memory, Mem: c.status}, num(cmpRequeue), num(0), num(0), Arg{Kind: Memory, Mem: c.status}, num(0))
+	b.add("futex", unix.SYS_FUTEX, Arg{Mem: c.status}, num(cmpRequeue), num(0), num(0), Arg{Mem: c.status}, num(0))
 	return c.together(b)
 }
 

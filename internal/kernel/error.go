@@ -53,7 +53,7 @@ func Failed(c *Call, e unix.Errno) *CallError {
 }
 
 func callError(c *Call, e unix.Errno) *CallError {
-	return &CallError{Field: c.Field, Want: c.Want, Call: c.String(), Name: c.Name, Errno: e}
+	return &CallError{Field: c.Field, Want: c.Want(), Call: c.String(), Name: c.Name, Errno: e}
 }
 
 // LostError is a process that executed calls and is gone.

@@ -16,11 +16,23 @@ const (
 
 // Openat2 adds openat2(2): opens path below dir. O_CLOEXEC is added.
 func (b *Batch) Openat2(dir Handle, path string, flags, mode, resolve uint64) Handle {
-	mem := make([]byte, 24)
-	binary.NativeEndian.PutUint64(mem, flags|unix.O_CLOEXEC)
-	binary.NativeEndian.PutUint64(mem[8:], mode)
-	binary.NativeEndian.PutUint64(mem[16:], resolve)
-	return b.open(path, "openat2", unix.SYS_OPENAT2, ref(dir), b.text(path), b.in(mem, openHow), num(len(mem)))
+	how := [3]uint64{flags | unix.O_CLOEXEC, mode, resolve}
+	if b.how == nil || !isHow(b.how.Bytes, how) {
+		b.how = &Mem{Note: openHow}
+		for _, word := range how {
+			b.how.Bytes = binary.NativeEndian.AppendUint64(b.how.Bytes, word)
+		}
+	}
+	return b.open(path, "openat2", unix.SYS_OPENAT2, ref(dir), b.text(path), Arg{Mem: b.how}, num(len(b.how.Bytes)))
+}
+
+func isHow(mem []byte, how [3]uint64) bool {
+	for i, word := range how {
+		if binary.NativeEndian.Uint64(mem[8*i:]) != word {
+			return false
+		}
+	}
+	return true
 }
 
 // openHow prints struct open_how.

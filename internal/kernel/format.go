@@ -148,7 +148,7 @@ func (c *Call) String() string {
 	kinds, _ := format(c.Name)
 	last := -1
 	for i, a := range c.Args {
-		if a.Kind != Int || a.N != 0 {
+		if a.Kind() != Int || a.N != 0 {
 			last = i
 		}
 	}
@@ -184,7 +184,7 @@ func arity(name string) int {
 }
 
 func (a Arg) format(kind byte) string {
-	switch a.Kind {
+	switch a.Kind() {
 	case Ref:
 		return "<" + a.H.Label() + ">"
 	case Memory:

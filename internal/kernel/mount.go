@@ -14,11 +14,13 @@ func (b *Batch) OpenTree(dir Handle, path string, flags uint) Handle {
 	if path == "" {
 		flags |= unix.AT_EMPTY_PATH
 	}
-	label := "tree " + path
+	label := path
 	if path == "" {
-		label = "tree " + dir.Label()
+		label = dir.Label()
 	}
-	return b.open(label, "open_tree", unix.SYS_OPEN_TREE, ref(dir), b.text(path), num(flags|unix.OPEN_TREE_CLOEXEC))
+	h := b.open(label, "open_tree", unix.SYS_OPEN_TREE, ref(dir), b.text(path), num(flags|unix.OPEN_TREE_CLOEXEC))
+	h.r.tree = true
+	return h
 }
 
 // MoveMount adds move_mount(2) (5.2): attaches the detached mount from at the

@@ -38,7 +38,7 @@ func message(text, control *Mem) Arg {
 	msg := make([]byte, 56)
 	binary.NativeEndian.PutUint64(msg[24:], 1)
 	binary.NativeEndian.PutUint64(msg[40:], uint64(len(control.Bytes)))
-	return Arg{Kind: Memory, Mem: &Mem{Bytes: msg, Refs: []Pointer{{16, &Mem{Bytes: iov, Refs: []Pointer{{0, text}}}}, {32, control}},
+	return Arg{Mem: &Mem{Bytes: msg, Refs: []Pointer{{16, &Mem{Bytes: iov, Refs: []Pointer{{0, text}}}}, {32, control}},
 		Note: func([]byte) string { return "{SCM_RIGHTS}" }}}
 }
 

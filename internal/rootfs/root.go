@@ -145,7 +145,7 @@ func (r *Root) Attach(b *kernel.Batch, field string, m kernel.Handle, at *Place)
 
 // Move is Attach for who looks up the path himself (Expect, ExpectInside).
 func (r *Root) Move(b *kernel.Batch, field string, m kernel.Handle, at *Place) {
-	b.For(field, "cannot attach the mount at "+at.Path)
+	b.ForPath(field, "cannot attach the mount at", at.Path)
 	b.MoveMount(m, at.H)
 	if at.Refused != nil {
 		moved := b.Allow(unix.EINVAL).Last()
@@ -162,7 +162,7 @@ func (r *Root) Move(b *kernel.Batch, field string, m kernel.Handle, at *Place) {
 // Expect adds calls that check that a path leads to the root of the mount whose
 // root is given.
 func (r *Root) Expect(b *kernel.Batch, field string, at *Place, root *kernel.Stat) {
-	b.For(field, "cannot look for the mount at "+at.Path)
+	b.ForPath(field, "cannot look for the mount at", at.Path)
 	pl := &Place{Path: at.Path, dir: r.Dir, rel: at.Path, flags: unix.O_PATH}
 	if at.Link {
 		pl.flags |= unix.O_NOFOLLOW
@@ -200,7 +200,7 @@ func (r *Root) expectLater(field string, pl *Place) error {
 // mounts whose roots are given, in a process whose root directory the Root is:
 // what its program will see.
 func ExpectInside(b *kernel.Batch, field, p string, roots ...*kernel.Stat) {
-	b.For(field, "cannot look for the mount at "+p)
+	b.ForPath(field, "cannot look for the mount at", p)
 	again := b.StatPath(p)
 	b.Check(func() error { return compare(field, p, again, roots) })
 }

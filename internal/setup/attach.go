@@ -20,16 +20,18 @@ func (e *Env) attach(m *mount, place *rootfs.Place) {
 	if m.path == "/" {
 		e.late = nil // what is below will be detached
 	}
-	l := late{m.field + ".options", m.h, m.path}
-	if m.lock && e.rootDetached() {
-		e.lock(l) // what is attached to a detached tree cannot be changed
-	} else if m.lock {
-		e.late = append(e.late, l)
+	if m.lock {
+		l := late{m.field + ".options", m.h, m.path}
+		if e.rootDetached() {
+			e.lock(l) // what is attached to a detached tree cannot be changed
+		} else {
+			e.late = append(e.late, l)
+		}
 	}
 	if e.rootDetached() {
 		e.propagate(m) // the same
 	}
-	e.Root.Move(e.B, m.field+".destination", m.h, place)
+	e.Root.Move(e.B, m.where, m.h, place)
 	e.expect(m, place)
 	if !e.rootDetached() {
 		e.propagate(m) // last: what is attached to a shared mount becomes shared
@@ -50,11 +52,13 @@ func (e *Env) expect(m *mount, place *rootfs.Place) {
 	}
 	root := e.sources[m.index].root
 	if root == nil {
-		e.B.For(m.field+".destination", "cannot look for the mount at "+place.Path)
+		e.B.ForPath(m.where, "cannot look for the mount at", place.Path)
 		root = e.B.Stat(m.h)
 	}
-	a := attached{m.field + ".destination", place, root}
-	e.unverified = append(e.unverified, a)
+	if e.unverified == nil {
+		e.unverified = make([]attached, 0, len(e.mounts))
+	}
+	e.unverified = append(e.unverified, attached{m.where, place, root})
 	if m.under || place.Link || e.hooksBeforePivot() {
 		e.verifyNow()
 	}

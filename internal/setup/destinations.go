@@ -19,7 +19,7 @@ func lookUpMountPoints(e *Env) error {
 		if m.above != nil {
 			continue
 		}
-		e.B.For(m.field+".destination", "cannot look up "+m.path)
+		e.B.ForPath(m.where, "cannot look up", m.path)
 		if m.kindAlone() {
 			m.place = e.Root.LookHere(e.B, m.path)
 			m.place.FS = e.rootFS
@@ -41,7 +41,7 @@ func lookElsewhere(e *Env) error {
 	again := false
 	for _, m := range e.plan() {
 		if m.place != nil && m.place.Stat == nil && m.place.Errno() == unix.EXDEV {
-			e.B.For(m.field+".destination", "cannot look up "+m.path)
+			e.B.ForPath(m.where, "cannot look up", m.path)
 			m.place, again = e.Root.Look(e.B, m.path), true
 		}
 	}
@@ -55,7 +55,7 @@ func lookElsewhere(e *Env) error {
 // attach m.
 func (e *Env) unlike(m *mount, dir kernel.Handle) error {
 	b := &kernel.Batch{}
-	name := m.field + ".destination"
+	name := m.where
 	b.For(name, "cannot look up "+m.path)
 	at := (&rootfs.Root{K: e.K, Dir: dir}).Look(b, m.path)
 	if err := e.K.Run(b); err != nil {
@@ -74,7 +74,7 @@ func (m *mount) otherKind(dir bool) error {
 // destination opens the place of the mount. Where the early look-up holds,
 // or what is above is a tmpfs of ours, no round trip is needed.
 func (e *Env) destination(m *mount) (*rootfs.Place, error) {
-	name := m.field + ".destination"
+	name := m.where
 	if m.made {
 		e.B.For(name, "cannot open "+m.path)
 		h := e.B.Openat2(e.Root.Dir, m.path, unix.O_PATH, 0, kernel.InRootReal)

@@ -107,6 +107,7 @@ type Env struct {
 
 	label      string     // linux.mountLabel, if SELinux is enabled
 	mounts     []*mount   // the plan of spec.mounts
+	kernels    []*mount   // those of proc and sysfs, and around these, once looked for
 	toCover    []string   // masked and read-only paths, clean
 	late       []late     // mounts that become read-only once they are filled
 	unverified []attached // mounts whose paths are still to be looked up again

@@ -70,11 +70,11 @@ func explained(name string) bool { return name == "fsconfig" || name == "fsmount
 // continues lists the calls whose failure does not end the set-up, each with
 // the reason.
 func continues(c *kernel.Call) string {
-	where := c.Want
+	where := c.Want()
 	switch {
 	case strings.HasPrefix(where, "cannot look up /") && strings.HasSuffix(c.Field, ".destination"):
 		return "the mount point is looked up again, part by part"
-	case c.Args[0].Kind == kernel.Ref && c.Args[0].H.Errno() == unix.ENOENT:
+	case c.Args[0].Kind() == kernel.Ref && c.Args[0].H.Errno() == unix.ENOENT:
 		return "there is no descriptor: it could not be opened, which was judged"
 	case c.Name == "read" && strings.HasPrefix(c.Args[0].H.Label(), "fs "):
 		return "the kernel has no more to say about a file system"
@@ -123,21 +123,21 @@ func checkFault(t *testing.T, p *plan, n int, err error) {
 	why := continues(c)
 	if err == nil {
 		if why == "" {
-			t.Errorf("call %d (%s: %s: %s): its failure was not noticed", n, c.Field, c.Want, c)
+			t.Errorf("call %d (%s: %s: %s): its failure was not noticed", n, c.Field, c.Want(), c)
 		}
 		return
 	}
 	var call *kernel.CallError
 	switch {
 	case errors.As(err, &call):
-		if call.Errno != unix.EIO || call.Field != c.Field || call.Name != c.Name || call.Want != c.Want {
-			t.Errorf("call %d (%s: %s: %s): got the error %v", n, c.Field, c.Want, c, err)
+		if call.Errno != unix.EIO || call.Field != c.Field || call.Name != c.Name || call.Want != c.Want() {
+			t.Errorf("call %d (%s: %s: %s): got the error %v", n, c.Field, c.Want(), c, err)
 		}
 		if p.kernel.Count != n && !explained(c.Name) {
 			t.Errorf("call %d (%s): %d calls were executed behind it", n, c, p.kernel.Count-n)
 		}
 	case why == "" && !strings.HasPrefix(err.Error(), c.Field+":"):
-		t.Errorf("call %d (%s: %s: %s): got the error %v", n, c.Field, c.Want, c, err)
+		t.Errorf("call %d (%s: %s: %s): got the error %v", n, c.Field, c.Want(), c, err)
 	}
 	if (!c.AllowAny || explained(c.Name)) && !errors.As(err, &call) {
 		t.Errorf("call %d (%s): not the call's error: %v", n, c, err)
@@ -154,11 +154,11 @@ func TestCallsExplained(t *testing.T) {
 		}
 		for i := range p.calls {
 			c := &p.calls[i]
-			if !strings.HasPrefix(c.Want, "cannot ") && !(c.Name == "close" && c.Field == "") {
-				t.Errorf("%s: call %d (%s) does not say what is wanted: %q", name, i+1, c, c.Want)
+			if !strings.HasPrefix(c.Want(), "cannot ") && !(c.Name == "close" && c.Field == "") {
+				t.Errorf("%s: call %d (%s) does not say what is wanted: %q", name, i+1, c, c.Want())
 			}
-			if c.Field == "" && !slices.Contains(fieldless(), c.Want) {
-				t.Errorf("%s: call %d (%s: %s) has no field", name, i+1, c.Want, c)
+			if c.Field == "" && !slices.Contains(fieldless(), c.Want()) {
+				t.Errorf("%s: call %d (%s: %s) has no field", name, i+1, c.Want(), c)
 			}
 			if c.Field != "" && !known(c.Field) {
 				t.Errorf("%s: call %d (%s) serves the field %q, which no row of the orders has", name, i+1, c, c.Field)

@@ -31,7 +31,7 @@ func (e *Env) copyLink(m *mount) (done bool, err error) {
 	if err := e.Sync(); err != nil {
 		return false, err
 	}
-	field, target := m.field+".destination", string(s.link.Bytes())
+	field, target := m.where, string(s.link.Bytes())
 	dir, name := rootfs.Parent(m.path)
 	parent, err := e.Root.Make(field, dir, true)
 	if err != nil {
@@ -61,7 +61,7 @@ func (e *Env) lookAtLink(m *mount) error {
 		return err
 	}
 	b := e.onHost()
-	b.For(m.field+".destination", "cannot look up "+m.path)
+	b.ForPath(m.where, "cannot look up", m.path)
 	m.place = e.Root.Itself(b, m.path)
 	return e.K.Run(b)
 }

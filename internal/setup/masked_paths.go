@@ -55,9 +55,9 @@ func (e *Env) lookUp(name string, paths []string) []*covered {
 // missing, which would leave them uncovered.
 func (e *Env) kernelMount(p string) (*mount, string) {
 	var last *mount
-	for _, m := range e.plan() {
+	for _, m := range e.kernelMounts() {
 		switch {
-		case below(p, m.path) && (m.fstype == "proc" || m.fstype == "sysfs" || m.opt.bind && e.sources[m.index].proc):
+		case below(p, m.path) && e.isKernels(m):
 			last = m
 		case last != nil && (below(p, m.path) || below(last.path, m.path)):
 			last = nil // covered, or another file system by then
@@ -71,6 +71,31 @@ func (e *Env) kernelMount(p string) (*mount, string) {
 		rel = "."
 	}
 	return last, rel
+}
+
+// isKernels reports whether a mount is of proc or sysfs.
+func (e *Env) isKernels(m *mount) bool {
+	return m.fstype == "proc" || m.fstype == "sysfs" || m.opt.bind && e.sources[m.index].proc
+}
+
+// kernelMounts are the mounts of proc and sysfs, and those above and below them.
+func (e *Env) kernelMounts() []*mount {
+	if e.kernels != nil {
+		return e.kernels
+	}
+	own := make([]*mount, 0, 8)
+	for _, m := range e.plan() {
+		if e.isKernels(m) {
+			own = append(own, m)
+		}
+	}
+	e.kernels = make([]*mount, 0, 16)
+	for _, m := range e.plan() {
+		if slices.ContainsFunc(own, func(k *mount) bool { return below(m.path, k.path) || below(k.path, m.path) }) {
+			e.kernels = append(e.kernels, m)
+		}
+	}
+	return e.kernels
 }
 
 // there keeps the paths that exist. Only a path that is missing may be

@@ -18,6 +18,7 @@ type mount struct {
 	*specs.Mount
 	index  int
 	field  string // mounts[3]
+	where  string // mounts[3].destination
 	path   string // destination, clean
 	opt    mountOptions
 	fstype string
@@ -44,6 +45,7 @@ func (e *Env) plan() []*mount {
 	for i := range e.Spec.Mounts {
 		s, m := &e.Spec.Mounts[i], &all[i]
 		*m = mount{Mount: s, index: i, field: item("mounts", i), path: rootfs.Clean(s.Destination)}
+		m.where = m.field + ".destination"
 		m.opt = parseOptions(s.Options, s.Type)
 		m.fstype = s.Type
 		if s.Type == "bind" {

@@ -77,7 +77,7 @@ func (s side) Run(b *kernel.Batch) error {
 	s.p.world.host = s.host
 	before, count := s.p.kernel.Text.Len(), s.p.kernel.Count
 	err := s.p.kernel.Run(b)
-	done := b.Calls[:s.p.kernel.Count-count]
+	done := b.Calls[:min(s.p.kernel.Count-count, len(b.Calls))] // a check may have run calls of its own
 	if len(b.Calls) > 0 {
 		s.p.text.WriteString("# " + s.p.order + ": " + who + "\n")
 		lines := strings.SplitAfter(s.p.kernel.Text.String()[before:], "\n")
@@ -85,7 +85,11 @@ func (s side) Run(b *kernel.Batch) error {
 			s.p.text.WriteString(withWords(lines[i], &done[i]))
 		}
 	}
-	s.p.calls = append(s.p.calls, done...)
+	for _, c := range done {
+		purpose := *c.Purpose // the batch uses its memory again
+		c.Purpose = &purpose
+		s.p.calls = append(s.p.calls, c)
+	}
 	return err
 }
 
@@ -93,7 +97,7 @@ func (s side) Run(b *kernel.Batch) error {
 // size only, as 32-bit words.
 func withWords(line string, c *kernel.Call) string {
 	for _, a := range c.Args {
-		if a.Kind != kernel.Memory || a.Mem.Out || a.Mem.Text || a.Mem.Note != nil || len(a.Mem.Refs) > 0 {
+		if a.Kind() != kernel.Memory || a.Mem.Out || a.Mem.Text || a.Mem.Note != nil || len(a.Mem.Refs) > 0 {
 			continue
 		}
 		words := make([]string, 0, 8)

@@ -48,7 +48,7 @@ func (e *Env) fileSystem(m *mount, place *rootfs.Place) *kernel.Statfs {
 	if place.Stat.Dev() == e.rootDir.Dev() {
 		return e.rootFS
 	}
-	e.B.For(m.field+".destination", "cannot look at "+m.path)
+	e.B.ForPath(m.where, "cannot look at", m.path)
 	return e.B.Fstatfs(place.H)
 }
 

@@ -96,6 +96,8 @@ func (e *Env) queueSources() error {
 // lie outside of the root.
 func (e *Env) sortSources() (outside []*mount, err error) {
 	rootPath := path.Clean(e.hostPath(e.Spec.Root.Path))
+	below := rootPath + "/" // nothing is inside of "/"
+	own := e.hasNamespace("mount") && rootPath != "/"
 	for _, m := range e.plan() {
 		if !m.opt.bind {
 			continue
@@ -105,7 +107,7 @@ func (e *Env) sortSources() (outside []*mount, err error) {
 			return nil, fmt.Errorf("%s.source: required for a bind mount", m.field)
 		}
 		s.path = e.hostPath(m.Source)
-		if clean := path.Clean(s.path); !m.idmapped() && e.hasNamespace("mount") && rootPath != "/" && strings.HasPrefix(clean, rootPath+"/") {
+		if clean := path.Clean(s.path); own && !m.idmapped() && strings.HasPrefix(clean, below) {
 			s.inside, s.path = true, strings.TrimPrefix(clean, rootPath)
 			continue
 		}
@@ -141,7 +143,7 @@ func (e *Env) openSource(m *mount) error {
 // its file system does not matter.
 func (e *Env) copySource(b *kernel.Batch, m *mount) *kernel.Statfs {
 	s := &e.sources[m.index]
-	b.For(m.field+".source", "cannot open "+s.path)
+	b.ForPath(m.field+".source", "cannot open", s.path)
 	s.h = b.OpenTree(kernel.CWD(), s.path, m.treeFlags())
 	s.root = b.Stat(s.h)
 	if m.path == "/proc" || e.hasCovered(m.path) {

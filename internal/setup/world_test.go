@@ -133,10 +133,10 @@ func subject(c *kernel.Call) string {
 	if s := text(c); s != "" && c.Name != "write" {
 		return s
 	}
-	if c.Args[0].Kind == kernel.Ref {
+	if c.Args[0].Kind() == kernel.Ref {
 		return c.Args[0].H.Label()
 	}
-	if c.Args[0].Kind == kernel.Memory {
+	if c.Args[0].Kind() == kernel.Memory {
 		return "-"
 	}
 	return strconv.FormatUint(c.Args[0].N, 10)
@@ -147,7 +147,7 @@ func subject(c *kernel.Call) string {
 func text(c *kernel.Call) string {
 	s := ""
 	for _, a := range c.Args {
-		if a.Kind == kernel.Memory && a.Mem.Text && len(a.Mem.Bytes) > 1 {
+		if a.Kind() == kernel.Memory && a.Mem.Text && len(a.Mem.Bytes) > 1 {
 			s = string(a.Mem.Bytes[:len(a.Mem.Bytes)-1])
 		}
 	}
@@ -157,7 +157,7 @@ func text(c *kernel.Call) string {
 // answer is record.Kernel's Answer.
 func (w *world) answer(c *kernel.Call) (int64, bool) {
 	for _, a := range c.Args {
-		if a.Kind != kernel.Ref || c.Name == "keyctl" || a.H.Label() == "cwd" {
+		if a.Kind() != kernel.Ref || c.Name == "keyctl" || a.H.Label() == "cwd" {
 			continue
 		}
 		if n, _, _ := a.H.Number(nil); n < 0 || w.closed[n] {
@@ -249,7 +249,7 @@ func (w *world) answer(c *kernel.Call) (int64, bool) {
 func (w *world) given(c *kernel.Call, a string) (int64, bool) {
 	if s, err := strconv.Unquote(a); err == nil {
 		for _, arg := range c.Args {
-			if arg.Kind == kernel.Memory && arg.Mem.Out {
+			if arg.Kind() == kernel.Memory && arg.Mem.Out {
 				return int64(copy(arg.Mem.Bytes, s)), true
 			}
 		}

@@ -25,7 +25,7 @@ func (Kernel) Run(b *kernel.Batch) error {
 	for i := range b.Calls {
 		c := &b.Calls[i]
 		if c.Skip > 0 {
-			return fmt.Errorf("%s: %s: %s would fork this process", c.Field, c.Want, c)
+			return fmt.Errorf("%s: %s: %s would fork this process", c.Field, c.Want(), c)
 		}
 		n, e := execute(b, c)
 		if e != 0 {
@@ -36,7 +36,7 @@ func (Kernel) Run(b *kernel.Batch) error {
 			continue
 		}
 		if n > 0 && c.ExitPositive || n == 0 && c.ZeroFatal {
-			return fmt.Errorf("%s: %s: %s would end this process", c.Field, c.Want, c)
+			return fmt.Errorf("%s: %s: %s would end this process", c.Field, c.Want(), c)
 		}
 		c.Result.Resolve(n)
 	}
@@ -48,7 +48,7 @@ func (Kernel) Run(b *kernel.Batch) error {
 func execute(b *kernel.Batch, c *kernel.Call) (int64, unix.Errno) {
 	var args [6]uintptr
 	for i, a := range c.Args {
-		switch a.Kind {
+		switch a.Kind() {
 		case kernel.Int:
 			args[i] = uintptr(a.N)
 		case kernel.Ref:

@@ -106,7 +106,7 @@ func (d *deed) add(b *kernel.Batch, i int, file kernel.Handle, all []done) done 
 		return done{h: b.Allow(unix.EAGAIN).Last()}
 	default:
 		ts := []byte{8: byte(d.n), 9: byte(d.n >> 8), 10: byte(d.n >> 16), 15: 0}
-		return done{h: b.Raw("ppoll", unix.SYS_PPOLL, kernel.N(0), kernel.N(0), kernel.Arg{Kind: kernel.Memory, Mem: &kernel.Mem{Bytes: ts}}, kernel.N(0), kernel.N(0)).Result}
+		return done{h: b.Raw("ppoll", unix.SYS_PPOLL, kernel.N(0), kernel.N(0), kernel.Arg{Mem: &kernel.Mem{Bytes: ts}}, kernel.N(0), kernel.N(0)).Result}
 	}
 }
 

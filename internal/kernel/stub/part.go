@@ -106,7 +106,7 @@ func wholeChildren(calls []kernel.Call) int {
 // tooLarge is the error of a call that does not fit into the shared memory.
 func tooLarge(c *kernel.Call) error {
 	var parts []string
-	for _, part := range []string{c.Field, c.Want, c.Name} {
+	for _, part := range []string{c.Field, c.Want(), c.Name} {
 		if part != "" {
 			parts = append(parts, part)
 		}

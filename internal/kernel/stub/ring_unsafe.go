@@ -80,18 +80,19 @@ func (r *ring) begin(n int, half bool) {
 // raw writes a record. Its number is stored last, and plus one: a record
 // that is not complete is zero and ends the stub.
 func (r *ring) raw(nr uintptr, flags uint64, args ...uint64) {
+	var six [6]uint64
+	copy(six[:], args)
+	r.record(nr, flags, &six)
+}
+
+func (r *ring) record(nr uintptr, flags uint64, args *[6]uint64) {
 	off := r.n * code.RecordSize
-	for i := range 6 {
-		v := uint64(0)
-		if i < len(args) {
-			v = args[i]
-		}
-		*r.word(off + code.ArgsOff + 8*i) = v
-	}
-	*r.word(off + code.FlagsOff) = flags
+	words := (*[code.RecordSize / 8]uint64)(unsafe.Pointer(&r.mem[off : off+code.RecordSize][0]))
+	copy(words[code.ArgsOff/8:], args[:])
+	words[code.FlagsOff/8] = flags
 	u := int64(unset)
-	*r.word(off + code.ResultOff) = uint64(u)
-	atomic.StoreUint64(r.word(off), uint64(nr)+1)
+	words[code.ResultOff/8] = uint64(u)
+	atomic.StoreUint64(&words[0], uint64(nr)+1)
 	r.n++
 }
 
@@ -110,8 +111,9 @@ func (r *ring) result(index int) int64 {
 func (r *ring) call(b *kernel.Batch, c *kernel.Call, p *part) error {
 	var args [6]uint64
 	var flags uint64
-	for i, a := range c.Args {
-		switch a.Kind {
+	for i := range c.Args {
+		a := &c.Args[i]
+		switch a.Kind() {
 		case kernel.Int:
 			args[i] = a.N
 		case kernel.Ref:
@@ -145,7 +147,7 @@ func (r *ring) call(b *kernel.Batch, c *kernel.Call, p *part) error {
 		flags |= code.FlagZeroFatal
 	}
 	flags |= uint64(c.Skip) << code.SkipShift
-	r.raw(c.Nr, flags, args[:]...)
+	r.record(c.Nr, flags, &args)
 	return nil
 }
 

@@ -224,9 +224,9 @@ func errno(n int64) unix.Errno {
 }
 
 func (s *Stub) fetch(c *kernel.Call) {
-	for _, a := range c.Args {
-		if a.Kind == kernel.Memory {
-			s.fetchMemory(a.Mem, c)
+	for i := range c.Args {
+		if m := c.Args[i].Mem; m != nil {
+			s.fetchMemory(m, c)
 		}
 	}
 }
@@ -276,7 +276,7 @@ func (s *Stub) at(p *part) *kernel.LostError {
 }
 
 func lostAt(c *kernel.Call) *kernel.LostError {
-	return &kernel.LostError{Field: c.Field, Want: c.Want, Call: c.String()}
+	return &kernel.LostError{Field: c.Field, Want: c.Want(), Call: c.String()}
 }
 
 // Park gives the stub its last calls, which must fit into the shared memory
