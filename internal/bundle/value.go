@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -164,8 +165,8 @@ func decodeSlice[T any](d *decoder, v *[]T, f func(*decoder, *T)) {
 	}
 	s := []T{}
 	for d.nextElement() {
-		if len(s) == 0 {
-			s = make([]T, 0, 4) // most lists are short: one allocation, not three
+		if len(s) == cap(s) {
+			s = slices.Grow(s, max(4, 3*len(s))) // most lists are short, and the others long
 		}
 		var zero T
 		s = append(s, zero)

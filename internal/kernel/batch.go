@@ -35,21 +35,40 @@ type Batch struct {
 
 	// Slabs: a container takes some hundred calls, and allocating each part
 	// of them alone would cost more than executing them.
-	results  []result
 	purposes []Purpose
 	mems     []Mem
 	bytes    []byte
-	stats    []Stat
+	answers  *answers
 
 	// What many calls are given alike.
 	empty *Mem // ""
 	how   *Mem // struct open_how
 }
 
-// slab returns the next of a list that is allocated n at a time.
+// answers is what stays when a batch is filled again.
+type answers struct {
+	results []result
+	stats   []Stat
+}
+
+func (b *Batch) stored() *answers {
+	if b.answers == nil {
+		b.answers = &answers{}
+	}
+	return b.answers
+}
+
+// After returns an empty batch for calls that come after those of b, of which there
+// will be so many, roughly. It stores their answers behind those of b.
+func (b *Batch) After(expect int) *Batch {
+	return &Batch{Expect: expect, Hoard: b.Hoard, answers: b.stored()}
+}
+
+// slab returns the next of a list that is allocated in pieces, of which the first
+// has room for n and each for twice as many as the one before.
 func slab[T any](s *[]T, n int) *T {
 	if len(*s) == cap(*s) {
-		*s = make([]T, 0, n)
+		*s = make([]T, 0, max(n, 2*cap(*s)))
 	}
 	*s = (*s)[:len(*s)+1]
 	return &(*s)[len(*s)-1]
@@ -120,7 +139,7 @@ func (b *Batch) add(name string, nr uintptr, args ...Arg) *Call {
 	if b.purpose == nil {
 		b.For("", "")
 	}
-	r := slab(&b.results, max(b.Expect, 8))
+	r := slab(&b.stored().results, max(b.Expect, 8))
 	*r = result{index: int32(i), batch: b, n: -int64(unix.ECANCELED), label: name}
 	b.Calls = b.Calls[:i+1]
 	c := &b.Calls[i]
@@ -167,7 +186,7 @@ func ref(h Handle) Arg {
 }
 
 func (b *Batch) mem(m Mem) Arg {
-	p := slab(&b.mems, max(2*b.Expect, 16))
+	p := slab(&b.mems, max(b.Expect, 8))
 	*p = m
 	return Arg{Mem: p}
 }

@@ -191,7 +191,7 @@ func (b *Batch) StatAt(dir Handle, name string) *Stat {
 }
 
 func (b *Batch) statx(h Handle, name string, flags int) *Stat {
-	s := slab(&b.stats, max(b.Expect/8, 2))
+	s := slab(&b.stored().stats, max(b.Expect/8, 2))
 	s.n = b.add("statx", unix.SYS_STATX, ref(h), b.text(name), num(flags|unix.AT_NO_AUTOMOUNT),
 		num(unix.STATX_BASIC_STATS|unix.STATX_MNT_ID), b.out(s.mem[:])).Result
 	return s

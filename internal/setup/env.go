@@ -203,7 +203,7 @@ func (e *Env) pass() error {
 	err := e.K.Run(e.B)
 	next := e.passed[0]
 	if next == nil {
-		next = &kernel.Batch{Expect: maxQueued + 32, Hoard: e.B.Hoard}
+		next = e.B.After(maxQueued + 32)
 	}
 	next.Reset()
 	e.passed[0], e.passed[1], e.B = e.passed[1], e.B, next
