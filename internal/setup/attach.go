@@ -96,6 +96,7 @@ func (e *Env) bent(m *mount) {
 	e.verifyNow()
 	for _, later := range e.mounts[m.index+1:] {
 		later.place = nil
+		later.sure = later.sure && !later.onSysfs()
 	}
 }
 

@@ -71,23 +71,19 @@ func (m *mount) otherKind(dir bool) error {
 	return fmt.Errorf("%s.destination: %s is %s, but the source is %s", m.field, m.path, directory(dir), directory(!m.file))
 }
 
-// destination opens the place of the mount. Where the early look-up holds,
-// or what is above is a tmpfs of ours, no round trip is needed.
+// destination opens the place of the mount. Where the early look-up holds, or
+// what is above is a tmpfs or sysfs of ours, no round trip is needed.
 func (e *Env) destination(m *mount) (*rootfs.Place, error) {
 	name := m.where
-	if m.made {
+	if m.sure {
 		e.B.For(name, "cannot open "+m.path)
 		h := e.B.Openat2(e.Root.Dir, m.path, unix.O_PATH, 0, kernel.InRootReal)
 		return &rootfs.Place{Path: m.path, H: h, Stat: e.B.Stat(h), FS: e.B.Fstatfs(h), Link: m.opt.linkSource}, nil
 	}
 	if m.place == nil {
+		e.B.For(name, "cannot look up "+m.path)
+		m.place = e.Root.Look(e.B, m.path)
 		if err := e.Sync(); err != nil {
-			return nil, err
-		}
-		b := &kernel.Batch{}
-		b.For(name, "cannot look up "+m.path)
-		m.place = e.Root.Look(b, m.path)
-		if err := e.K.Run(b); err != nil {
 			return nil, err
 		}
 	}

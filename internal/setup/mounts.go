@@ -26,7 +26,7 @@ type mount struct {
 	h      kernel.Handle // the mount
 	place  *rootfs.Place // looked up early, if it could be
 	above  *mount        // the earlier mount in which the destination lies
-	made   bool          // the mount point was made in above while that was detached
+	sure   bool          // the mount point is a directory in above, which need not be asked
 	under  bool          // a later mount hides it
 	lock   bool          // to be made read-only when it is filled
 }
@@ -58,6 +58,7 @@ func (e *Env) plan() []*mount {
 			m.fstype = "cgroup2"
 		}
 		m.above = topmost(last, m.path)
+		m.sure = m.onSysfs()
 		last[m.path] = m
 		e.mounts[i] = m
 	}
@@ -67,6 +68,13 @@ func (e *Env) plan() []*mount {
 		later[m.path] = m
 	}
 	return e.mounts
+}
+
+// onSysfs reports whether a mount of cgroups belongs on the directory that each
+// sysfs has for it (cgroups(7)): nobody has to wait for a look at it, unless a mount
+// that was reached by a link of the image may cover it (Env.bent).
+func (m *mount) onSysfs() bool {
+	return m.path == "/sys/fs/cgroup" && (m.fstype == "cgroup" || m.fstype == "cgroup2") && m.above != nil && m.above.fstype == "sysfs" && m.above.path == "/sys"
 }
 
 // topmost is the mount that a path lies in, given the last mount on each path:
@@ -199,7 +207,7 @@ func (m *mount) blame() string {
 // unless its options have some or the directory was made for it: images come
 // with a /tmp of mode 1777 or a /run of mode 0755, and runc keeps them.
 func (e *Env) takeMode(m *mount, place *rootfs.Place) {
-	if m.fstype != "tmpfs" || m.made || m.place.Missing() {
+	if m.fstype != "tmpfs" || m.sure || m.place.Missing() {
 		return
 	}
 	for _, o := range m.opt.super {
@@ -298,6 +306,6 @@ func (e *Env) fill(m *mount) {
 			e.B.For(later.field+".destination", "cannot make "+later.path)
 			e.B.Mkdirat(m.h, name, 0o755)
 		}
-		made[name], later.made = true, true
+		made[name], later.sure = true, true
 	}
 }
