@@ -101,7 +101,7 @@ func TestDeviceProgramMatchesPolicy(t *testing.T) {
 		p := policy(t, rules...)
 		code := p.program()
 		if os.Getuid() == 0 {
-			// The verifier refuses bad jumps and dead code.
+			// The verifier refuses what may answer other than 0 or 1.
 			prog, err := loadDeviceProgram(code)
 			if err != nil {
 				t.Fatalf("%s: the kernel refuses the program: %v", name, err)
