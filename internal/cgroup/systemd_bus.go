@@ -182,12 +182,18 @@ func (b *bus) job(method string, args ...any) (dbus.ObjectPath, error) {
 	if err != nil {
 		return "", err
 	}
-	if len(answer) == 1 {
-		if job, ok := answer[0].(dbus.ObjectPath); ok {
-			return job, nil
-		}
+	if job, ok := only[dbus.ObjectPath](answer); ok {
+		return job, nil
 	}
 	return "", fmt.Errorf("%s answers %s with %v, which is not a job", b.who, method, answer)
+}
+
+// only is the one value that an answer has, if it is of type T.
+func only[T any](answer []any) (v T, ok bool) {
+	if len(answer) == 1 {
+		v, ok = answer[0].(T)
+	}
+	return v, ok
 }
 
 // next reads a message, and keeps it if it says that a job has ended.
@@ -205,12 +211,9 @@ func (b *bus) managerProperty(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if len(answer) == 1 {
-		if v, ok := answer[0].(dbus.Variant); ok {
-			if s, ok := v.Value().(string); ok {
-				return s, nil
-			}
-		}
+	v, _ := only[dbus.Variant](answer)
+	if s, ok := v.Value().(string); ok {
+		return s, nil
 	}
 	return "", fmt.Errorf("%s says that its %s is %v", b.who, name, answer)
 }

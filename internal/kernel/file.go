@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"bytes"
 	"encoding/binary"
 	"strconv"
 
@@ -16,23 +17,14 @@ const (
 
 // Openat2 adds openat2(2): opens path below dir. O_CLOEXEC is added.
 func (b *Batch) Openat2(dir Handle, path string, flags, mode, resolve uint64) Handle {
-	how := [3]uint64{flags | unix.O_CLOEXEC, mode, resolve}
-	if b.how == nil || !isHow(b.how.Bytes, how) {
-		b.how = &Mem{Note: openHow}
-		for _, word := range how {
-			b.how.Bytes = binary.NativeEndian.AppendUint64(b.how.Bytes, word)
-		}
+	var how [24]byte
+	binary.NativeEndian.PutUint64(how[:], flags|unix.O_CLOEXEC)
+	binary.NativeEndian.PutUint64(how[8:], mode)
+	binary.NativeEndian.PutUint64(how[16:], resolve)
+	if b.how == nil || !bytes.Equal(b.how.Bytes, how[:]) {
+		b.how = &Mem{Bytes: bytes.Clone(how[:]), Note: openHow}
 	}
-	return b.open(path, "openat2", unix.SYS_OPENAT2, ref(dir), b.text(path), Arg{Mem: b.how}, num(len(b.how.Bytes)))
-}
-
-func isHow(mem []byte, how [3]uint64) bool {
-	for i, word := range how {
-		if binary.NativeEndian.Uint64(mem[8*i:]) != word {
-			return false
-		}
-	}
-	return true
+	return b.open(path, "openat2", unix.SYS_OPENAT2, ref(dir), b.text(path), Arg{Mem: b.how}, num(len(how)))
 }
 
 // openHow prints struct open_how.

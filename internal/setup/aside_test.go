@@ -30,20 +30,14 @@ func TestAside(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			event := func(name string) func() error {
-				return func() error {
-					p.text.WriteString("# " + name + "\n")
-					return nil
-				}
-			}
-			if err := p.env.Do(HostOrder()); err != nil {
+			if err := p.hostSteps(); err != nil {
 				t.Fatal(err)
 			}
-			if err := p.env.Inherited(p.world.inherit(p.env.Inherit())); err != nil {
-				t.Fatal(err)
+			p.env.Aside = func() error {
+				p.text.WriteString("# aside\n")
+				return nil
 			}
-			p.env.Aside = event("aside")
-			p.env.Meet = func() { event("meet")() }
+			p.env.Meet = func() { p.text.WriteString("# meet\n") }
 			if err := p.env.Do(CreateOrder()); err != nil {
 				t.Fatal(err)
 			}

@@ -21,7 +21,7 @@ func (e *Env) copyUp(m *mount, place *rootfs.Place) error {
 		return err
 	}
 	if place.Stat.Errno() != 0 { // asked for in a batch that has run now
-		return fmt.Errorf("%s.destination: cannot look at %s: %s", m.field, m.path, place.Stat.Errno().Error())
+		return fmt.Errorf("%s: cannot look at %s: %s", m.where, m.path, place.Stat.Errno().Error())
 	}
 	err := rootfs.Copy(e.K, m.field+".options", place.H, m.h)
 	if err = hint(err, unix.ENOSPC, "what "+m.path+" has does not fit into the tmpfs: see its options size and nr_inodes"); err != nil {

@@ -55,8 +55,7 @@ func lookElsewhere(e *Env) error {
 // attach m.
 func (e *Env) unlike(m *mount, dir kernel.Handle) error {
 	b := &kernel.Batch{}
-	name := m.where
-	b.For(name, "cannot look up "+m.path)
+	b.ForPath(m.where, "cannot look up", m.path)
 	at := (&rootfs.Root{K: e.K, Dir: dir}).Look(b, m.path)
 	if err := e.K.Run(b); err != nil {
 		return err
@@ -64,24 +63,23 @@ func (e *Env) unlike(m *mount, dir kernel.Handle) error {
 	if at.Errno() == 0 && m.file == at.IsDir() {
 		return m.otherKind(at.IsDir())
 	}
-	return fmt.Errorf("%s: cannot attach the mount at %s: %s (EINVAL)", name, m.path, unix.EINVAL.Error())
+	return fmt.Errorf("%s: cannot attach the mount at %s: %s (EINVAL)", m.where, m.path, unix.EINVAL.Error())
 }
 
 func (m *mount) otherKind(dir bool) error {
-	return fmt.Errorf("%s.destination: %s is %s, but the source is %s", m.field, m.path, directory(dir), directory(!m.file))
+	return fmt.Errorf("%s: %s is %s, but the source is %s", m.where, m.path, directory(dir), directory(!m.file))
 }
 
 // destination opens the place of the mount. Where the early look-up holds, or
 // what is above is a tmpfs or sysfs of ours, no round trip is needed.
 func (e *Env) destination(m *mount) (*rootfs.Place, error) {
-	name := m.where
 	if m.sure {
-		e.B.For(name, "cannot open "+m.path)
+		e.B.ForPath(m.where, "cannot open", m.path)
 		h := e.B.Openat2(e.Root.Dir, m.path, unix.O_PATH, 0, kernel.InRootReal)
 		return &rootfs.Place{Path: m.path, H: h, Stat: e.B.Stat(h), FS: e.B.Fstatfs(h), Link: m.opt.linkSource}, nil
 	}
 	if m.place == nil {
-		e.B.For(name, "cannot look up "+m.path)
+		e.B.ForPath(m.where, "cannot look up", m.path)
 		m.place = e.Root.Look(e.B, m.path)
 		if err := e.Sync(); err != nil {
 			return nil, err
@@ -102,11 +100,11 @@ func (e *Env) destination(m *mount) (*rootfs.Place, error) {
 			return nil, err
 		}
 		var err error
-		if place, err = e.Root.Make(name, m.path, !m.file); err != nil {
+		if place, err = e.Root.Make(m.where, m.path, !m.file); err != nil {
 			return nil, err
 		}
 		if place.Top { // only a mount on "/" becomes the root: one on top of it unnoticed would leave the handle below
-			return nil, fmt.Errorf("%s: %s leads to the root directory", name, m.path)
+			return nil, fmt.Errorf("%s: %s leads to the root directory", m.where, m.path)
 		}
 		place.Link = m.place.Link
 		if place.Bent {

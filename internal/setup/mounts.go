@@ -303,7 +303,7 @@ func (e *Env) fill(m *mount) {
 			continue
 		}
 		if !made[name] {
-			e.B.For(later.field+".destination", "cannot make "+later.path)
+			e.B.ForPath(later.where, "cannot make", later.path)
 			e.B.Mkdirat(m.h, name, 0o755)
 		}
 		made[name], later.sure = true, true

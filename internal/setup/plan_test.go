@@ -319,6 +319,18 @@ func (p *plan) restore() error {
 	return nil
 }
 
+// hostSteps is run up to where the container's process exists.
+func (p *plan) hostSteps() error {
+	p.order = "host order"
+	if err := p.env.Do(HostOrder()); err != nil {
+		return err
+	}
+	p.order = "create order"
+	inherit := p.world.inherit(p.env.Inherit())
+	p.env.FirstOwn = uint(3 + p.env.PreserveFDs)
+	return p.env.Inherited(inherit)
+}
+
 // run goes through the orders as create does.
 func (p *plan) run() error {
 	if p.env.Joined != nil {
@@ -327,14 +339,7 @@ func (p *plan) run() error {
 	if p.env.Restore != nil {
 		return p.restore()
 	}
-	p.order = "host order"
-	if err := p.env.Do(HostOrder()); err != nil {
-		return err
-	}
-	p.order = "create order"
-	inherit := p.world.inherit(p.env.Inherit())
-	p.env.FirstOwn = uint(3 + p.env.PreserveFDs)
-	if err := p.env.Inherited(inherit); err != nil {
+	if err := p.hostSteps(); err != nil {
 		return err
 	}
 	if !p.env.hasNamespace("mount") {

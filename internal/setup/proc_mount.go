@@ -16,7 +16,7 @@ func (e *Env) ordinary(m *mount) error {
 		return nil
 	}
 	if n := m.place.Errno(); n == unix.ELOOP || n == 0 && !m.place.IsDir() {
-		return fmt.Errorf("%s.destination: %s: a file system of type %s must be mounted on an ordinary directory", m.field, m.path, m.fstype)
+		return fmt.Errorf("%s: %s: a file system of type %s must be mounted on an ordinary directory", m.where, m.path, m.fstype)
 	}
 	return nil
 }
@@ -38,7 +38,7 @@ func (e *Env) guardProc(m *mount, place *rootfs.Place) {
 		if m.path == "/proc" && (m.fstype == "proc" || m.opt.bind && e.sources[m.index].proc) || procFile(m.path) {
 			return nil
 		}
-		return fmt.Errorf("%s.destination: %s lies in a proc file system, where it cannot be mounted", m.field, m.path)
+		return fmt.Errorf("%s: %s lies in a proc file system, where it cannot be mounted", m.where, m.path)
 	})
 }
 

@@ -77,14 +77,15 @@ func (r *ring) begin(n int, half bool) {
 	}
 }
 
-// raw writes a record. Its number is stored last, and plus one: a record
-// that is not complete is zero and ends the stub.
+// raw is record for a call whose arguments are plain numbers.
 func (r *ring) raw(nr uintptr, flags uint64, args ...uint64) {
 	var six [6]uint64
 	copy(six[:], args)
 	r.record(nr, flags, &six)
 }
 
+// record writes a record. Its number is stored last, and plus one: a record
+// that is not complete is zero and ends the stub.
 func (r *ring) record(nr uintptr, flags uint64, args *[6]uint64) {
 	off := r.n * code.RecordSize
 	words := (*[code.RecordSize / 8]uint64)(unsafe.Pointer(&r.mem[off : off+code.RecordSize][0]))
