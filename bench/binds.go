@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"slices"
@@ -11,8 +12,10 @@ import (
 )
 
 // binds prints what one more bind mount costs in a container that runs
-// /bin/true: the time with n of them less that with none, divided by n, for
-// tongs and its peers, and for c/binds.c, which only makes the mounts.
+// /bin/true, for tongs and its peers, and for c/binds.c, which only makes the
+// mounts: bare, and with what the rules for a container's files ask for besides.
+// The first columns are the time with n of them less that with none, divided by
+// n, the others the same between two numbers of them.
 func (b *bench) binds() error {
 	source, err := sourceDir()
 	if err != nil {
@@ -21,39 +24,50 @@ func (b *bench) binds() error {
 	if err := command("gcc", "-O2", "-static", "-o", b.dir+"/binds", source+"/c/binds.c"); err != nil {
 		return err
 	}
-	counts := []int{0, 10, 100, 1000}
 	points := b.dir + "/points"
-	for _, n := range counts {
+	for _, n := range append(bindCounts(), 0) {
 		if err := b.bindBundle(n); err != nil {
 			return err
 		}
-	}
-	for i := range counts[len(counts)-1] {
-		if err := os.MkdirAll(points+"/"+strconv.Itoa(i), 0o755); err != nil {
-			return err
+		for i := range n {
+			if err := os.MkdirAll(points+"/"+strconv.Itoa(i), 0o755); err != nil {
+				return err
+			}
 		}
 	}
-	fmt.Printf("\n| one bind of | %s |\n|---|---|---|---|\n", strings.Trim(strings.Join(strings.Fields(fmt.Sprint(counts[1:])), " | "), "[]"))
-	bare, err := b.costs(counts, func(n int) []string {
-		return []string{b.dir + "/binds", b.dir, points, strconv.Itoa(n)}
-	})
-	if err != nil {
+	fmt.Printf("\n| one bind | of 10 | of 100 | of 1,000 | 10 to 100 | 100 to 1,000 |\n|---|---|---|---|---|---|\n")
+	var bare []float64
+	row := func(name string, argv func(n int) []string) error {
+		cost, err := b.bindCosts(argv)
+		if err != nil {
+			return err
+		}
+		if bare == nil {
+			bare = cost
+		}
+		fmt.Printf("| %s, µs |%s\n| %s / bare |%s\n", name, columns(cost, nil), name, columns(cost, bare))
+		return nil
+	}
+	c := []string{b.dir + "/binds", b.dir, points}
+	if err := row("bare", func(n int) []string { return append(c[:3:3], strconv.Itoa(n)) }); err != nil {
 		return err
 	}
-	fmt.Printf("| bare, µs |%s\n", columns(bare, nil))
+	if err := row("rules", func(n int) []string { return append(c[:3:3], strconv.Itoa(n), "rules") }); err != nil {
+		return err
+	}
 	for _, p := range b.programs {
-		cost, err := b.costs(counts, func(n int) []string {
+		err := row(p.name, func(n int) []string {
 			return append(b.at(p), "run", "--bundle", b.bindDir(n), fmt.Sprintf("tongs-bench-%d-binds", os.Getpid()))
 		})
 		if err != nil {
-			fmt.Printf("| %s | failed | | |\n", p.name)
+			fmt.Printf("| %s | failed | | | | |\n", p.name)
 			b.complain(fmt.Sprintf("%s: %v", p.name, err))
-			continue
 		}
-		fmt.Printf("| %s, µs |%s\n| %s / bare |%s\n", p.name, columns(cost, nil), p.name, columns(cost, bare))
 	}
 	return nil
 }
+
+func bindCounts() []int { return []int{10, 100, 1000} }
 
 func columns(costs, bare []float64) string {
 	var text strings.Builder
@@ -89,11 +103,12 @@ func (b *bench) bindBundle(n int) error {
 	return os.WriteFile(dir+"/config.json", []byte(text), 0o644)
 }
 
-// costs are the medians in microseconds for one bind, for each count but the
-// first, which is none: of the differences between two runs, one after the other,
-// with the binds and without. The fewer binds, the more of these are needed to see
-// them behind the rest of a run.
-func (b *bench) costs(counts []int, argv func(n int) []string) ([]float64, error) {
+// bindCosts are in microseconds for one bind: for each count, against none, and
+// then between the counts. They come from the medians of the differences between
+// two runs, with the binds and without, in an order that chance decides: each run
+// finds the machine busy with the remains of the one before. The fewer binds, the
+// more runs are needed to see them behind the rest of a run.
+func (b *bench) bindCosts(argv func(n int) []string) ([]float64, error) {
 	run := func(n int) (float64, error) {
 		a := argv(n)
 		start := time.Now()
@@ -102,22 +117,31 @@ func (b *bench) costs(counts []int, argv func(n int) []string) ([]float64, error
 		}
 		return float64(time.Since(start)) / 1000, nil
 	}
-	var list []float64
-	for _, n := range counts[1:] {
-		var costs []float64
-		for range b.rounds * min(20, counts[len(counts)-1]/n) {
-			with, err := run(n)
-			if err != nil {
-				return nil, err
+	counts := bindCounts()
+	most := counts[len(counts)-1]
+	var alone, between []float64
+	n0, t0 := 0, 0.0
+	for _, n := range counts {
+		var differences []float64
+		for range b.rounds * min(20, most/n) {
+			took := map[int]float64{}
+			pair := []int{0, n}
+			rand.Shuffle(2, func(i, j int) { pair[i], pair[j] = pair[j], pair[i] })
+			for _, n := range pair {
+				var err error
+				if took[n], err = run(n); err != nil {
+					return nil, err
+				}
 			}
-			without, err := run(counts[0])
-			if err != nil {
-				return nil, err
-			}
-			costs = append(costs, (with-without)/float64(n))
+			differences = append(differences, took[n]-took[0])
 		}
-		slices.Sort(costs)
-		list = append(list, costs[len(costs)/2])
+		slices.Sort(differences)
+		t := differences[len(differences)/2]
+		alone = append(alone, t/float64(n))
+		if n0 > 0 {
+			between = append(between, (t-t0)/float64(n-n0))
+		}
+		n0, t0 = n, t
 	}
-	return list, nil
+	return append(alone, between...), nil
 }

@@ -35,36 +35,39 @@ func avoid(cpu int) {
 // machine a tenth. The process frees itself before it executes anything of the
 // container's (setup.CreateOrder).
 func stay(pid int) (leave func()) {
-	var before, here unix.CPUSet
-	cpu, err := processor()
-	if err != nil || unix.SchedGetaffinity(0, &before) != nil {
-		return func() {}
+	here, _, leave := hold()
+	if pid != 0 && here.Count() > 0 {
+		_ = unix.SchedSetaffinity(pid, &here) // slower otherwise, nothing else
 	}
-	here.Set(cpu)
-	if unix.SchedSetaffinity(0, &here) != nil {
-		return func() {}
-	}
-	if pid != 0 {
-		_ = unix.SchedSetaffinity(pid, &here)
-	}
-	return func() { _ = unix.SchedSetaffinity(0, &before) } // slower otherwise, nothing else
+	return leave
 }
 
 // part keeps the calling thread on the processor that it runs on, and the process
 // pid on others, until the function that it returns is called: while each has more
 // to do than to wait for the other.
 func part(pid int) (leave func()) {
-	var before, here unix.CPUSet
+	here, others, leave := hold()
+	for i := range others {
+		others[i] &^= here[i]
+	}
+	if others.Count() > 0 {
+		_ = unix.SchedSetaffinity(pid, &others) // slower otherwise, nothing else
+	}
+	return leave
+}
+
+// hold keeps the calling thread on the processor that it runs on, until leave is
+// called, and returns that processor and all that the thread may run on; none if it
+// cannot.
+func hold() (here, all unix.CPUSet, leave func()) {
 	cpu, err := processor()
-	if err != nil || unix.SchedGetaffinity(0, &before) != nil || before.Count() < 2 {
-		return func() {}
+	if err != nil || unix.SchedGetaffinity(0, &all) != nil {
+		return unix.CPUSet{}, unix.CPUSet{}, func() {}
 	}
 	here.Set(cpu)
 	if unix.SchedSetaffinity(0, &here) != nil {
-		return func() {}
+		return unix.CPUSet{}, unix.CPUSet{}, func() {}
 	}
-	others := before
-	others.Clear(cpu)
-	_ = unix.SchedSetaffinity(pid, &others) // slower otherwise, nothing else
-	return func() { _ = unix.SchedSetaffinity(0, &before) }
+	before := all
+	return here, all, func() { _ = unix.SchedSetaffinity(0, &before) }
 }

@@ -109,9 +109,6 @@ func unshareNamespaces(e *Env) error {
 // processor each. The network namespace is the last that is needed. Afterwards they
 // take turns, and share one processor (Env.Meet).
 func begin(e *Env) error {
-	if e.Meet == nil {
-		return e.Sync()
-	}
 	var net *kernel.Right
 	if e.NetNamespace {
 		e.B.For("linux.namespaces", "cannot receive the new network namespace")
@@ -122,7 +119,7 @@ func begin(e *Env) error {
 	}
 	if e.parts() {
 		e.Part()
-	} else {
+	} else if e.Meet != nil {
 		e.Meet()
 	}
 	if net == nil {
