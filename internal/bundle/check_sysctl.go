@@ -43,8 +43,8 @@ func SysctlPath(name string) (string, error) {
 }
 
 // checkSysctl lets through only what belongs to a namespace of the container
-// (threat: kernel.core_pattern, set for the whole host). That a network
-// namespace joined by path is not the host's own cannot be seen here.
+// (threat: kernel.core_pattern, set for the whole host). That a namespace joined by
+// path is not the host's own is seen when it is opened.
 func checkSysctl(c *checker, linux *specs.Linux) {
 	const field = "linux.sysctl"
 	if len(linux.Sysctl) == 0 {
@@ -71,29 +71,34 @@ func checkSysctl(c *checker, linux *specs.Linux) {
 }
 
 func checkSysctlNamespace(c *checker, field, path string, linux *specs.Linux) {
-	var kind specs.LinuxNamespaceType
-	switch path {
-	case "kernel/msgmax", "kernel/msgmnb", "kernel/msgmni", "kernel/sem",
-		"kernel/shmall", "kernel/shmmax", "kernel/shmmni", "kernel/shm_rmid_forced":
-		kind = specs.IPCNamespace
-	case "kernel/domainname":
-		kind = specs.UTSNamespace
-	case "kernel/hostname":
+	kind := SysctlNamespace(path)
+	switch {
+	case path == "kernel/hostname":
 		c.Addf(field, "not allowed; use the field hostname")
-		return
-	}
-	switch {
-	case strings.HasPrefix(path, "fs/mqueue/"):
-		kind = specs.IPCNamespace
-	case strings.HasPrefix(path, "net/"):
-		kind = specs.NetworkNamespace
-	case strings.HasPrefix(path, "user/"):
-		kind = specs.UserNamespace
-	}
-	switch {
 	case kind == "":
 		c.Addf(field, "not allowed: it belongs to no namespace, so it would change the host")
 	case namespace(linux, kind) == nil:
 		c.Addf(field, "needs a namespace of type %q in linux.namespaces", kind)
 	}
+}
+
+// SysctlNamespace is the type of namespace that a sysctl belongs to, given its path
+// below /proc/sys, and empty if there is one for the whole host.
+func SysctlNamespace(path string) specs.LinuxNamespaceType {
+	switch path {
+	case "kernel/msgmax", "kernel/msgmnb", "kernel/msgmni", "kernel/sem",
+		"kernel/shmall", "kernel/shmmax", "kernel/shmmni", "kernel/shm_rmid_forced":
+		return specs.IPCNamespace
+	case "kernel/domainname":
+		return specs.UTSNamespace
+	}
+	switch {
+	case strings.HasPrefix(path, "fs/mqueue/"):
+		return specs.IPCNamespace
+	case strings.HasPrefix(path, "net/"):
+		return specs.NetworkNamespace
+	case strings.HasPrefix(path, "user/"):
+		return specs.UserNamespace
+	}
+	return ""
 }

@@ -245,6 +245,13 @@ func (b *Batch) Fstatfs(h Handle) *Statfs {
 // struct statfs on every 64-bit architecture.
 func (s *Statfs) Type() int64 { return int64(binary.NativeEndian.Uint64(s.mem[:])) }
 
+// MountAttrs returns the flags of the mount, and of its file system, that bear the
+// same numbers as those of mount_setattr(2): MOUNT_ATTR_RDONLY, _NOSUID, _NODEV and
+// _NOEXEC (f_flags, 2.6.36).
+func (s *Statfs) MountAttrs() uint64 {
+	return binary.NativeEndian.Uint64(s.mem[80:]) & (unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC)
+}
+
 // UID returns the file's owner.
 func (s *Stat) UID() uint32 { return binary.NativeEndian.Uint32(s.mem[20:]) }
 

@@ -75,6 +75,9 @@ func (b *Batch) MountIdmap(h Handle, flags uint, userNS Handle) *Batch {
 	return b.MountSetattr(h, flags, MountAttr{Set: unix.MOUNT_ATTR_IDMAP, UserNS: uint64(n)})
 }
 
+// AttrNames are the names of mount attributes (mount_setattr(2)), for texts.
+func AttrNames(attrs uint64) string { return flags(attrs, attrFlags) }
+
 // mountAttr prints struct mount_attr: the attributes that are changed.
 func mountAttr(mem []byte) string {
 	word := func(i int) uint64 { return binary.NativeEndian.Uint64(mem[8*i:]) }

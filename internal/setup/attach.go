@@ -37,7 +37,11 @@ func (e *Env) attach(m *mount, place *rootfs.Place) {
 		e.propagate(m) // last: what is attached to a shared mount becomes shared
 	}
 	if m.path == "/" {
-		e.Root.Dir = m.h // the handle follows what is on top
+		e.Root.Dir, e.onRoot = m.h, nil // the handle follows what is on top
+		if m.opt.unfitForRoot() && !e.rootDetached() {
+			e.onRoot = m
+			e.B.MountSetattr(m.h, 0, kernel.MountAttr{Propagation: unix.MS_SLAVE}) // until shareRoot
+		}
 	}
 }
 

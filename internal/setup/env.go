@@ -109,6 +109,7 @@ type Env struct {
 	mounts     []*mount   // the plan of spec.mounts
 	kernels    []*mount   // those of proc and sysfs, and around these, once looked for
 	toCover    []string   // masked and read-only paths, clean
+	onRoot     *mount     // the last one on "/", if shareRoot has to make it what its options say
 	late       []late     // mounts that become read-only once they are filled
 	unverified []attached // mounts whose paths are still to be looked up again
 	proc       kernel.Handle

@@ -1,6 +1,7 @@
 package setup
 
 import (
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -26,6 +27,12 @@ type mountOptions struct {
 type propagation struct {
 	kind      uint64
 	recursive bool
+}
+
+// unfitForRoot reports whether the options make a mount something that the
+// container's root cannot be before the end (shareRoot).
+func (o *mountOptions) unfitForRoot() bool {
+	return slices.ContainsFunc(o.propagation, func(p propagation) bool { return p.kind == unix.MS_SHARED || p.kind == unix.MS_UNBINDABLE })
 }
 
 // parseOptions sorts the options. Of contradicting ones the last wins; what

@@ -248,14 +248,17 @@ func (e *Env) buildBind(m *mount) error {
 		return fmt.Errorf("%s.options: a bind mount cannot have file-system-specific options: %q", m.field, strings.Join(m.opt.super, ","))
 	}
 	var top, all kernel.MountAttr
-	top.Set, top.Clear = attrs(m.opt.set, m.opt.clear)
-	all.Set, all.Clear = attrs(m.opt.recSet, m.opt.recClear)
+	top.Set, top.Clear = attrs(m.opt.set, e.keepLocked(m, m.opt.clear))
+	all.Set, all.Clear = attrs(m.opt.recSet, e.keepLocked(m, m.opt.recClear))
 	if s.own {
 		// it has the propagation of the container's mount namespace
 	} else if alone := all == (kernel.MountAttr{}) && !m.opt.recursive; alone {
 		top.Propagation = e.sourcePropagation()
 	} else {
 		all.Propagation = e.sourcePropagation()
+	}
+	if m.path == "/" && e.sharesMounts() {
+		top.Propagation = unix.MS_SLAVE // pivot_root(2) refuses a shared root; shareRoot makes it shared again
 	}
 	if top != (kernel.MountAttr{}) {
 		e.B.For(m.field+".options", "cannot set the flags of "+m.path)

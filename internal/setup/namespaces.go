@@ -206,6 +206,9 @@ func openNamespaces(e *Env) error {
 		if uint64(kind.Count(1<<31)) != j.kind {
 			return fmt.Errorf("%s: %q is not a namespace of type %s", j.field, n.Path, n.Type)
 		}
+		if err := e.refuseHostSysctl(j, n); err != nil {
+			return err
+		}
 		e.keep(&j.h)
 	}
 	return nil

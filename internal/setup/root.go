@@ -165,8 +165,15 @@ var errOverRoot = errors.New("root.path: something is mounted over the root dire
 
 // shareRoot applies a propagation that the root may have only in the end: the
 // pivot refuses a shared root, and masks and read-only paths are copies, which
-// an unbindable one forbids.
+// an unbindable one forbids. That of linux.rootfsPropagation comes after what the
+// options of a mount on "/" say of this mount itself, and wins.
 func shareRoot(e *Env) error {
+	if e.onRoot != nil && e.hasNamespace("mount") {
+		for _, p := range e.onRoot.opt.propagation {
+			e.B.For(e.onRoot.field+".options", "cannot set the propagation of /")
+			e.B.MountSetattr(e.Root.Dir, 0, kernel.MountAttr{Propagation: p.kind})
+		}
+	}
 	_, after, recursive, err := e.propagation()
 	if err != nil || after == 0 || !e.hasNamespace("mount") {
 		return err

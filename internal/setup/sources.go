@@ -21,6 +21,7 @@ type source struct {
 	path   string         // on the host; below the root if inside
 	proc   bool           // it is a proc file system
 	root   *kernel.Stat   // of the copy
+	locked *kernel.Statfs // has the flags that must stay, if options would take one back
 	link   *kernel.Buffer // with copy-symlink: what a symbolic link leads to
 }
 
@@ -146,10 +147,32 @@ func (e *Env) copySource(b *kernel.Batch, m *mount) *kernel.Statfs {
 	b.ForPath(m.field+".source", "cannot open", s.path)
 	s.h = b.OpenTree(kernel.CWD(), s.path, m.treeFlags())
 	s.root = b.Stat(s.h)
+	if (m.opt.clear|m.opt.recClear)&lockable != 0 && e.hasNamespace(specs.UserNamespace) && !e.treesInside {
+		s.locked = b.Fstatfs(s.h)
+	}
 	if m.path == "/proc" || e.hasCovered(m.path) {
 		return b.Fstatfs(s.h)
 	}
 	return nil
+}
+
+// lockable are the flags that the kernel locks on the mounts of a mount namespace
+// which is copied for a user namespace (mount_namespaces(7)). It does not on copies
+// that tongs makes with the host's rights: there, we keep them.
+const lockable = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+
+// keepLocked leaves out of the flags to be taken back those that the source of m has
+// and a user namespace must not take back.
+func (e *Env) keepLocked(m *mount, clear uint64) uint64 {
+	s := &e.sources[m.index]
+	if s.locked == nil {
+		return clear
+	}
+	kept := clear & s.locked.MountAttrs()
+	if kept != 0 {
+		e.Warn(fmt.Sprintf("%s.options: the flags %s of the host's mount at %s stay: the container has a user namespace", m.field, kernel.AttrNames(kept), s.path))
+	}
+	return clear &^ kept
 }
 
 // judge notes what was opened.

@@ -2,8 +2,10 @@ package setup
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"tongs/internal/bundle"
@@ -38,6 +40,32 @@ func writeSysctl(e *Env) error {
 		h := e.B.Openat2(e.proc, "sys/"+path, unix.O_WRONLY, 0, kernel.Beneath)
 		e.B.Write(h, e.Spec.Linux.Sysctl[k])
 		e.B.Close(h)
+	}
+	return nil
+}
+
+// refuseHostSysctl refuses kernel parameters of a namespace that is joined and is
+// tongs' own: they would be the host's.
+func (e *Env) refuseHostSysctl(j *join, n specs.LinuxNamespace) error {
+	for _, k := range slices.Sorted(maps.Keys(e.Spec.Linux.Sysctl)) {
+		path, err := bundle.SysctlPath(k)
+		if err != nil || bundle.SysctlNamespace(path) != n.Type {
+			continue // bundle.Check has told of an error
+		}
+		file := string(n.Type) // in /proc/self/ns, for those that have parameters
+		if n.Type == specs.NetworkNamespace {
+			file = "net"
+		}
+		b := e.onHost()
+		b.For(j.field, "cannot look at the namespace")
+		theirs, ours := b.Stat(j.h), b.StatPath("/proc/self/ns/"+file)
+		if err := e.Host.Run(b); err != nil {
+			return err
+		}
+		if theirs.Dev() == ours.Dev() && theirs.Ino() == ours.Ino() {
+			return fmt.Errorf("linux.sysctl[%s]: not allowed: %s leads to the host's own namespace, so it would change the host", k, j.field)
+		}
+		return nil
 	}
 	return nil
 }

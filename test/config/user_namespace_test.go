@@ -109,6 +109,46 @@ func TestUserNamespace(t *testing.T) {
 	})
 }
 
+// Flags that the host has on a mount stay in a user namespace, whatever the options
+// say, and a warning tells of it.
+func TestFlagsOfTheHostStay(t *testing.T) {
+	h := linuxtest.One(t)
+	source := h.Dir + "/source"
+	if err := os.Mkdir(source, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("none", source, "tmpfs", syscall.MS_RDONLY|syscall.MS_NOSUID|syscall.MS_NODEV|syscall.MS_NOEXEC, "mode=777"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { syscall.Unmount(source, syscall.MNT_DETACH) })
+	for _, c := range []struct{ options, warned string }{
+		{"bind rw", "MOUNT_ATTR_RDONLY"},
+		{"rbind rrw", "MOUNT_ATTR_RDONLY"},
+		{"bind suid dev exec", "MOUNT_ATTR_NOSUID|MOUNT_ATTR_NODEV|MOUNT_ATTR_NOEXEC"},
+		{"bind noexec exec", "MOUNT_ATTR_NOEXEC"},
+		{"bind", ""},
+	} {
+		h.Sub(t, c.options, func(t *testing.T, h *linuxtest.Host) {
+			result := h.Run("run", "--bundle", h.Bundle(mapped, linuxtest.Inside("/tmp"), linuxtest.Mount("/tmp", "bind", source, strings.Fields(c.options)...)), h.ID("a"))
+			if result.Status != 0 {
+				t.Fatal(result.Stderr)
+			}
+			r := h.Look(result.Stdout)
+			m, _ := r.At("/tmp")
+			for _, flag := range []string{"ro", "nosuid", "nodev", "noexec"} {
+				if !slices.Contains(strings.Split(m.Options, ","), flag) {
+					t.Errorf("%s is not in %q", flag, m.Options)
+				}
+			}
+			linuxtest.Equal(t, "writing", r.Paths["/tmp"].WriteError, "read-only file system")
+			warned := strings.Contains(result.Stderr, "mounts[7].options: the flags "+c.warned+" of the host's mount at "+source)
+			if warned != (c.warned != "") {
+				t.Errorf("warnings %q", result.Stderr)
+			}
+		})
+	}
+}
+
 // What is made on the container's behalf belongs to its root; what the host
 // made stays the host's.
 func TestUserNamespaceOwners(t *testing.T) {

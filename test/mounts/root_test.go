@@ -47,6 +47,8 @@ func TestMountOnRoot(t *testing.T) {
 		"overlay": {mount("/", "overlay", "overlay", "lowerdir="+root, "upperdir="+scratch+"/upper", "workdir="+scratch+"/work")},
 		"twice":   {mount("/", "tmpfs", "tmpfs"), mount("/", "bind", root)},
 		"by dots": {mount("/x/../../..", "bind", root)},
+		"shared":  {mount("/", "bind", root, "rbind", "rshared")},
+		"alone":   {mount("/", "bind", root, "bind", "unbindable")},
 	} {
 		for _, way := range []string{"pivot", "no pivot", "no mount namespace"} {
 			h.Sub(t, name+", "+way, func(t *testing.T, h *linuxtest.Host) { onRoot(t, h, mounts, way) })
@@ -87,6 +89,43 @@ func onRoot(t *testing.T, h *linuxtest.Host, mounts []specs.Mount, way string) {
 		if _, err := os.Lstat(bundle + "/rootfs/" + name); err == nil {
 			t.Errorf("%s was made in the root that is covered", name)
 		}
+	}
+}
+
+// The options of a mount on "/" that the root cannot have when it is entered are in
+// force in the end, and a mount that is shared on the host is no peer of that.
+func TestPropagationOfMountOnRoot(t *testing.T) {
+	h := linuxtest.One(t)
+	root := newRoot(t, h)
+	if err := unix.Mount(root, root, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(root, unix.MNT_DETACH) })
+	if err := unix.Mount("", root, "", unix.MS_SHARED, ""); err != nil {
+		t.Fatal(err)
+	}
+	group := func(r *report.Report) string {
+		m, _ := r.At("/")
+		return linuxtest.Group(m.Optional)
+	}
+	for name, c := range map[string]struct {
+		options []string
+		rootfs  string
+		want    string
+	}{
+		"shared":            {[]string{"rbind", "rshared"}, "", "shared master"},
+		"private, shared":   {[]string{"rbind", "rprivate", "shared"}, "", "shared"},
+		"unbindable":        {[]string{"bind", "unbindable"}, "", "unbindable"},
+		"rootfsPropagation": {[]string{"rbind"}, "rshared", "shared master"},
+		"both":              {[]string{"rbind", "rprivate", "unbindable"}, "shared", "shared"},
+	} {
+		h.Sub(t, name, func(t *testing.T, h *linuxtest.Host) {
+			r := h.RunInside("a", linuxtest.Inside("/mark"), first(mount("/", "bind", root, c.options...)), func(s *specs.Spec) {
+				s.Linux.RootfsPropagation = c.rootfs
+			})
+			linuxtest.Equal(t, "mark", r.Paths["/mark"].Content, "new")
+			linuxtest.Equal(t, "propagation", group(r), c.want)
+		})
 	}
 }
 

@@ -18,7 +18,7 @@ func TestBadInput(t *testing.T) {
 	h := linuxtest.One(t)
 	ns := hold(t, h, "holder", mapped)
 	path := func(name string) string { return filepath.Join(h.Dir, name) }
-	for link, to := range map[string]string{"link": "/proc/self/ns/net", "dangling": path("nothing")} {
+	for link, to := range map[string]string{"link": "/proc/self/ns/net", "uts": "/proc/self/ns/uts", "dangling": path("nothing")} {
 		if err := os.Symlink(to, path(link)); err != nil {
 			t.Fatal(err)
 		}
@@ -31,6 +31,12 @@ func TestBadInput(t *testing.T) {
 	}
 	join := func(kind specs.LinuxNamespaceType, path string) linuxtest.Edit {
 		return linuxtest.Namespace(kind, path)
+	}
+	sysctl := func(join linuxtest.Edit, name string) linuxtest.Edit {
+		return func(s *specs.Spec) {
+			join(s)
+			s.Hostname, s.Linux.Sysctl = "", map[string]string{"net.ipv4.ip_default_ttl": "64", name: "65"}
+		}
 	}
 	maps := func(list ...specs.LinuxIDMapping) linuxtest.Edit {
 		return func(s *specs.Spec) {
@@ -60,6 +66,9 @@ func TestBadInput(t *testing.T) {
 		{"FIFO", join(specs.NetworkNamespace, path("fifo")), []string{"linux.namespaces[last].path", "not a namespace"}},
 		{"vanished", join(specs.NetworkNamespace, "/proc/4194305/ns/net"), []string{"linux.namespaces[last].path", "ENOENT"}},
 		{"dangling", join(specs.NetworkNamespace, path("dangling")), []string{"linux.namespaces[last].path", "ENOENT"}},
+		{"host's network", sysctl(join(specs.NetworkNamespace, "/proc/self/ns/net"), "net.ipv4.ip_default_ttl"), []string{"linux.sysctl[net.ipv4.ip_default_ttl]", "linux.namespaces[last].path", "the host's own"}},
+		{"host's messages", sysctl(join(specs.IPCNamespace, "/proc/self/ns/ipc"), "fs.mqueue.msg_max"), []string{"linux.sysctl[fs.mqueue.msg_max]", "linux.namespaces[last].path", "the host's own"}},
+		{"host's domain name", sysctl(join(specs.UTSNamespace, path("uts")), "kernel.domainname"), []string{"linux.sysctl[kernel.domainname]", "linux.namespaces[last].path", "the host's own"}},
 		{"relative", join(specs.NetworkNamespace, "ns/net"), []string{"linux.namespaces[last].path", "absolute"}},
 		{"own user namespace", join(specs.UserNamespace, "/proc/self/ns/user"), []string{"linux.namespaces[last].path", "EINVAL"}},
 		{"twice", func(s *specs.Spec) {
