@@ -172,6 +172,44 @@ func eachCgroupNamespace(t *testing.T, h *linuxtest.Host, rows []row, edits ...l
 	}
 }
 
+// The recursive options of a mount of v1 hierarchies are theirs, too, and win over
+// the others.
+func TestCgroupMountOptions(t *testing.T) {
+	h := linuxtest.One(t)
+	if h.V2 {
+		t.Skip("this machine has no v1 hierarchies")
+	}
+	var rows []row
+	for options, want := range map[string]string{
+		"rro":                              "ro,relatime",
+		"nosuid rnoexec rnodev":            "rw,nosuid,nodev,noexec,relatime",
+		"ro noexec rrw":                    "rw,noexec,relatime",
+		"rw rro rnosuid nosymfollow":       "ro,nosuid,relatime,nosymfollow",
+		"noatime":                          "rw,noatime",
+		"strictatime rnoatime":             "rw,noatime",
+		"ro nosuid noexec nodev rrelatime": "ro,nosuid,nodev,noexec,relatime",
+	} {
+		rows = append(rows, row{name: options, onlyTongs: "runc ignores recursive options of a v1 cgroup mount",
+			edits: []linuxtest.Edit{linuxtest.Inside("/sys/fs/cgroup", "/sys/fs/cgroup/cpu"), func(s *specs.Spec) {
+				for i := range s.Mounts {
+					if s.Mounts[i].Type == "cgroup" {
+						s.Mounts[i].Options = strings.Fields(options)
+					}
+				}
+			}},
+			check: func(t *testing.T, r *report.Report) {
+				for _, point := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/cpu", "/sys/fs/cgroup/systemd"} {
+					m, _ := r.At(point)
+					linuxtest.Equal(t, point, m.Options, want)
+				}
+				for p, path := range r.Paths {
+					linuxtest.Equal(t, "writing to "+p, path.WriteError == "read-only file system", strings.HasPrefix(want, "ro"))
+				}
+			}})
+	}
+	eachCgroupNamespace(t, h, rows)
+}
+
 // Limits are more than files: what exceeds them is ended or refused.
 func TestLimitsWork(t *testing.T) {
 	h := linuxtest.One(t)
