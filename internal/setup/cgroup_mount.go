@@ -13,13 +13,15 @@ import (
 // without one it is a copy of that directory (cgroups(7)). All are read-only
 // if the mount is.
 func (e *Env) addCgroupV1(m *mount) error {
-	top := &mount{Mount: &specs.Mount{Source: "tmpfs"}, index: m.index, field: m.field, where: m.where, path: m.path, fstype: "tmpfs", place: m.place, above: m.above, sure: m.sure}
-	top.opt = m.opt
+	top := *m // with what is known of the place, and of later mounts on it
+	top.Mount, top.fstype = &specs.Mount{Source: "tmpfs"}, "tmpfs"
 	top.opt.super, top.opt.flags = []string{"mode=755"}, nil
-	if err := e.build(top); err != nil {
+	top.opt.set, _ = m.opt.everywhere()
+	top.opt.recSet = 0
+	if err := e.build(&top); err != nil {
 		return err
 	}
-	place, err := e.destination(top)
+	place, err := e.destination(&top)
 	if err != nil {
 		return err
 	}
@@ -32,9 +34,9 @@ func (e *Env) addCgroupV1(m *mount) error {
 	}
 	if e.rootDetached() {
 		e.addHierarchies(m, top.h)
-		e.attach(top, place)
+		e.attach(&top, place)
 	} else {
-		e.attach(top, place) // first: a detached mount takes no other before 6.15
+		e.attach(&top, place) // first: a detached mount takes no other before 6.15
 		e.addHierarchies(m, top.h)
 	}
 	m.h = top.h
@@ -43,13 +45,14 @@ func (e *Env) addCgroupV1(m *mount) error {
 
 // addHierarchies fills the directories of a v1 cgroup mount.
 func (e *Env) addHierarchies(m *mount, top kernel.Handle) {
+	set, clear := m.opt.everywhere()
 	for i, v := range e.CgroupsV1 {
 		var h kernel.Handle
 		if e.newNamespace(specs.CgroupNamespace) {
-			h = e.mountV1(m, v)
-		} else if h = e.cgroups[i]; m.opt.set != 0 {
+			h = e.mountV1(m, v, set)
+		} else if h = m.cgroups[i]; set|clear != 0 {
 			e.B.For(m.field+".options", "cannot set the flags of "+m.path+"/"+v.Name)
-			e.B.MountSetattr(h, 0, kernel.MountAttr{Set: m.opt.set})
+			e.B.MountSetattr(h, 0, kernel.MountAttr{Set: set, Clear: clear})
 		}
 		e.B.For(m.field, "cannot open "+m.path+"/"+v.Name)
 		at := e.B.Openat2(top, v.Name, unix.O_PATH, 0, kernel.InRootReal)
@@ -59,7 +62,7 @@ func (e *Env) addHierarchies(m *mount, top kernel.Handle) {
 }
 
 // mountV1 makes a detached mount of one hierarchy.
-func (e *Env) mountV1(m *mount, v V1Hierarchy) kernel.Handle {
+func (e *Env) mountV1(m *mount, v V1Hierarchy, set uint64) kernel.Handle {
 	e.B.For(m.field, "cannot mount the cgroup hierarchy "+v.Name)
 	fs := e.B.Fsopen("cgroup")
 	fs.String("source", "cgroup")
@@ -67,36 +70,42 @@ func (e *Env) mountV1(m *mount, v V1Hierarchy) kernel.Handle {
 		fs.Option(o)
 	}
 	fs.Create()
-	return fs.Mount(m.opt.set, m.path+"/"+v.Name)
+	return fs.Mount(set, m.path+"/"+v.Name)
 }
 
-// openCgroups opens the container's directories of the v1 hierarchies, for a
-// cgroup mount without a cgroup namespace.
+// openCgroups opens what cgroup mounts show without a cgroup namespace.
 func (e *Env) openCgroups() error {
 	if e.newNamespace(specs.CgroupNamespace) || e.NoCgroup {
 		return nil
 	}
 	for _, m := range e.plan() {
-		if e.bindsCgroup2(m) {
+		switch {
+		case e.bindsCgroup2(m):
 			if err := e.openCgroup2(m); err != nil {
 				return err
 			}
-		}
-		if m.fstype != "cgroup" {
-			continue
-		}
-		e.cgroups = make([]kernel.Handle, len(e.CgroupsV1))
-		for i, v := range e.CgroupsV1 {
-			b := e.onHost()
-			b.For(m.field, "cannot open the cgroup "+v.Dir)
-			e.cgroups[i] = b.OpenTree(kernel.CWD(), v.Dir, unix.OPEN_TREE_CLONE)
-			b.MountSetattr(e.cgroups[i], 0, kernel.MountAttr{Propagation: unix.MS_SLAVE}) // no peer of the host's
-			if err := e.trees.Run(b); err != nil {
+		case m.fstype == "cgroup":
+			if err := e.openCgroupsV1(m); err != nil {
 				return err
 			}
-			e.keepTree(&e.cgroups[i])
 		}
-		return nil
+	}
+	return nil
+}
+
+// openCgroupsV1 opens the container's directories of the v1 hierarchies, for each
+// mount anew: a copy can be attached once, and has the flags of its mount.
+func (e *Env) openCgroupsV1(m *mount) error {
+	m.cgroups = make([]kernel.Handle, len(e.CgroupsV1))
+	for i, v := range e.CgroupsV1 {
+		b := e.onHost()
+		b.For(m.field, "cannot open the cgroup "+v.Dir)
+		m.cgroups[i] = b.OpenTree(kernel.CWD(), v.Dir, unix.OPEN_TREE_CLONE)
+		b.MountSetattr(m.cgroups[i], 0, kernel.MountAttr{Propagation: unix.MS_SLAVE}) // no peer of the host's
+		if err := e.trees.Run(b); err != nil {
+			return err
+		}
+		e.keepTree(&m.cgroups[i])
 	}
 	return nil
 }

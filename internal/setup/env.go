@@ -101,7 +101,6 @@ type Env struct {
 	binds     []*deviceBind            // the host's devices, in a user namespace
 	null      kernel.Handle            // the host's /dev/null, checked
 	joins     []join                   // namespaces by path
-	cgroups   []kernel.Handle          // container's v1 directories
 	stdioNull [3]bool                  // descriptor i is the host's /dev/null
 	stdioOwn  [3]bool                  // descriptor i is to be given to the container's user
 

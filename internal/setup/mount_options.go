@@ -166,6 +166,13 @@ func attrs(set, clear uint64) (uint64, uint64) {
 	return set, clear &^ (set &^ unix.MOUNT_ATTR__ATIME)
 }
 
+// everywhere returns the attributes for the parts of a mount that is made of several.
+// The recursive options come last, as they do for a bind mount. What the others clear
+// is left out: parts that are copies may have it locked.
+func (o *mountOptions) everywhere() (set, clear uint64) {
+	return attrs(o.set&^o.recClear|o.recSet, o.recClear)
+}
+
 // splitData splits options of a file system at commas. A label of SELinux has
 // commas within double quotes, as in context="system_u:object_r:x:s0:c1,c2",
 // which fsconfig(2) does not want. With escapes a comma behind a backslash is a

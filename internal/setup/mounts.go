@@ -29,6 +29,8 @@ type mount struct {
 	sure   bool          // the mount point is a directory in above, which need not be asked
 	under  bool          // a later mount hides it
 	lock   bool          // to be made read-only when it is filled
+
+	cgroups []kernel.Handle // of a v1 cgroup mount: the container's directories
 }
 
 // fresh reports whether the mount is a new tmpfs, whose content is known.

@@ -118,6 +118,98 @@ func TestResourcesFromInside(t *testing.T) {
 	}
 }
 
+// A mount of v1 hierarchies may be hidden by a later mount, and need not be the only
+// one.
+func TestCgroupMounts(t *testing.T) {
+	h := linuxtest.One(t)
+	if h.V2 {
+		t.Skip("this machine has no v1 hierarchies")
+	}
+	root := h.Bundle() + "/rootfs"
+	flags := []string{"nosuid", "noexec", "nodev", "relatime"}
+	const standard, other = "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/cg/memory/memory.limit_in_bytes"
+	differences := []difference{{"Mount :cg options", "the directory of the hierarchies has the flags of the mount"},
+		{"Mount :sys:fs:cgroup+ options", "ro is for the directory of the hierarchies, too"},
+		{"Mount :*:systemd* source", "the source of each v1 hierarchy is named cgroup"}}
+	rows := []row{
+		{name: "below the host's sysfs", edits: []linuxtest.Edit{linuxtest.Mount("/sys", "bind", "/sys", "rbind", "ro")},
+			differences: []difference{{"Mount :sys:fs:cgroup* *", "of two mounts, that which was copied first is listed first: the host's, which is on top"}}},
+		{name: "below a tmpfs on the directory above", edits: []linuxtest.Edit{linuxtest.Mount("/sys/fs", "tmpfs", "tmpfs", "mode=755")}},
+		{name: "below a tmpfs", edits: []linuxtest.Edit{linuxtest.Mount("/sys/fs/cgroup", "tmpfs", "tmpfs", "mode=755")}},
+		{name: "below another", edits: []linuxtest.Edit{linuxtest.Mount("/sys/fs/cgroup", "cgroup", "cgroup", append(flags, "ro")...)}, differences: differences,
+			check: func(t *testing.T, r *report.Report) {
+				linuxtest.Equal(t, "limit", strings.TrimSpace(r.Paths[standard].Content), "67108864")
+			}},
+		{name: "below a tmpfs, elsewhere", edits: []linuxtest.Edit{linuxtest.Mount("/cg/v1", "cgroup", "cgroup", flags...), linuxtest.Mount("/cg", "tmpfs", "tmpfs", "mode=755")}, differences: differences},
+		{name: "two", edits: []linuxtest.Edit{linuxtest.Mount("/cg", "cgroup", "cgroup", flags...)}, differences: differences,
+			check: func(t *testing.T, r *report.Report) {
+				linuxtest.Equal(t, "limit", strings.TrimSpace(r.Paths[other].Content), "67108864")
+				for point, want := range map[string]string{"/sys/fs/cgroup": "ro", "/sys/fs/cgroup/memory": "ro", "/cg": "rw", "/cg/memory": "rw"} {
+					m, _ := r.At(point)
+					linuxtest.Equal(t, point, m.Options, want+",nosuid,nodev,noexec,relatime")
+				}
+			}},
+		{name: "below a root", edits: []linuxtest.Edit{linuxtest.Mount("/", "bind", root, "rbind"), linuxtest.Mount("/proc", "proc", "proc")},
+			onlyTongs: "to runc 1.1.5 the root stays what it was"},
+		{name: "below a tmpfs, no mount namespace", edits: []linuxtest.Edit{linuxtest.WithoutNamespace(specs.MountNamespace),
+			func(s *specs.Spec) { s.Linux.MaskedPaths, s.Linux.ReadonlyPaths, s.Root.Readonly = nil, nil, false },
+			linuxtest.Mount("/cg", "cgroup", "cgroup", flags...), linuxtest.Mount("/sys/fs/cgroup", "tmpfs", "tmpfs", "mode=755")},
+			onlyTongs: "runc 1.1.5 mounts on the host"},
+	}
+	eachCgroupNamespace(t, h, rows, linuxtest.Inside(standard, other), resources())
+}
+
+// eachCgroupNamespace runs the rows, whose containers have the edits, with the host's
+// cgroup namespace and with their own.
+func eachCgroupNamespace(t *testing.T, h *linuxtest.Host, rows []row, edits ...linuxtest.Edit) {
+	t.Helper()
+	for _, c := range rows {
+		c.edits = append(slices.Clone(edits), c.edits...)
+		own := c
+		own.name += ", own namespace"
+		own.edits = append(slices.Clone(c.edits), linuxtest.Namespace(specs.CgroupNamespace, ""))
+		each(t, h, []row{c, own})
+	}
+}
+
+// The recursive options of a mount of v1 hierarchies are theirs, too, and win over
+// the others.
+func TestCgroupMountOptions(t *testing.T) {
+	h := linuxtest.One(t)
+	if h.V2 {
+		t.Skip("this machine has no v1 hierarchies")
+	}
+	var rows []row
+	for options, want := range map[string]string{
+		"rro":                              "ro,relatime",
+		"nosuid rnoexec rnodev":            "rw,nosuid,nodev,noexec,relatime",
+		"ro noexec rrw":                    "rw,noexec,relatime",
+		"rw rro rnosuid nosymfollow":       "ro,nosuid,relatime,nosymfollow",
+		"noatime":                          "rw,noatime",
+		"strictatime rnoatime":             "rw,noatime",
+		"ro nosuid noexec nodev rrelatime": "ro,nosuid,nodev,noexec,relatime",
+	} {
+		rows = append(rows, row{name: options, onlyTongs: "runc ignores recursive options of a v1 cgroup mount",
+			edits: []linuxtest.Edit{linuxtest.Inside("/sys/fs/cgroup", "/sys/fs/cgroup/cpu"), func(s *specs.Spec) {
+				for i := range s.Mounts {
+					if s.Mounts[i].Type == "cgroup" {
+						s.Mounts[i].Options = strings.Fields(options)
+					}
+				}
+			}},
+			check: func(t *testing.T, r *report.Report) {
+				for _, point := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/cpu", "/sys/fs/cgroup/systemd"} {
+					m, _ := r.At(point)
+					linuxtest.Equal(t, point, m.Options, want)
+				}
+				for p, path := range r.Paths {
+					linuxtest.Equal(t, "writing to "+p, path.WriteError == "read-only file system", strings.HasPrefix(want, "ro"))
+				}
+			}})
+	}
+	eachCgroupNamespace(t, h, rows)
+}
+
 // Limits are more than files: what exceeds them is ended or refused.
 func TestLimitsWork(t *testing.T) {
 	h := linuxtest.One(t)
