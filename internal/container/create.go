@@ -290,6 +290,7 @@ func (c *creation) start() error {
 		return err
 	}
 	inherit = append(append(inherit, hookFiles...), c.env.Inherit()...)
+	c.env.Scratch = c.dir.Path()
 	config := stub.Config{Namespaces: c.env.CloneFlags(), CgroupFD: cgroupFD, Stdio: [3]int{0, 1, 2},
 		Preserve: c.env.PreserveFDs, Inherit: inherit, ImageDirs: imageDirs(c.dir), Dumpable: c.env.WrittenByOwner()}
 	c.stub, err = stub.Start(config)

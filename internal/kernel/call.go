@@ -164,6 +164,12 @@ func (h Handle) Label() string {
 	return h.r.label
 }
 
+// As gives the handle the label of another, of which it is a copy.
+func (h Handle) As(other Handle) Handle {
+	h.r.label, h.r.tree = other.r.label, other.r.tree
+	return h
+}
+
 // Number returns the result's number for the kernel that executes a call; ok
 // is false while the call that makes it has not run, and index then is that
 // call's place in batch b. For kernels only.

@@ -27,6 +27,7 @@ type Options struct {
 	PreserveFDs  int
 	ListenFDs    int    // how many of them a service manager has passed, for exec
 	UID, GID     uint32 // whose rights tongs has
+	Scratch      string // a directory of the host where something can be mounted until the root is entered
 	Park         bool   // the process waits for exec.fifo (create), not for us (run)
 }
 
@@ -92,6 +93,7 @@ type Env struct {
 	FirstOwn  uint          // the container's first descriptor that its program does not get
 
 	root      kernel.Handle            // root.path's tree
+	holder    kernel.Handle            // what holdTrees attaches trees in
 	atName    bool                     // it is attached at root.path and not over "/"
 	rootDir   *kernel.Stat             // of root.path
 	rootFS    *kernel.Statfs           // that root.path lies in

@@ -183,7 +183,7 @@ func planOf(spec *specs.Spec, options, answers string) (*plan, error) {
 		return nil, err
 	}
 	p := &plan{world: w, kernel: &record.Kernel{Answer: w.answer}}
-	p.env = &Env{Options: Options{ID: "c1", Bundle: "/bundle"}, Spec: spec, Host: side{p, true}, K: side{p, false}, B: &kernel.Batch{},
+	p.env = &Env{Options: Options{ID: "c1", Bundle: "/bundle", Scratch: "/state"}, Spec: spec, Host: side{p, true}, K: side{p, false}, B: &kernel.Batch{},
 		PID: kernel.NewHandle(4321, "container"), Line: kernel.NewHandle(5, "line"), Fifo: kernel.NewHandle(6, "exec.fifo"), Warn: func(string) {}}
 	p.env.Hooks = &Hooks{Report: kernel.NewHandle(7, "report"), Output: kernel.NewHandle(8, "output"),
 		StartInput: kernel.NewHandle(9, "start input"), CreateInput: kernel.NewHandle(10, "create input"),

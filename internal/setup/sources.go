@@ -145,7 +145,11 @@ func (e *Env) openSource(m *mount) error {
 func (e *Env) copySource(b *kernel.Batch, m *mount) *kernel.Statfs {
 	s := &e.sources[m.index]
 	b.ForPath(m.field+".source", "cannot open", s.path)
-	s.h = b.OpenTree(kernel.CWD(), s.path, m.treeFlags())
+	flags := m.treeFlags()
+	if e.locks() {
+		flags |= unix.AT_RECURSIVE // what mounts below cover, copyLocked refuses to show
+	}
+	s.h = b.OpenTree(kernel.CWD(), s.path, flags)
 	s.root = b.Stat(s.h)
 	if (m.opt.clear|m.opt.recClear)&lockable != 0 && e.hasNamespace(specs.UserNamespace) && !e.treesInside {
 		s.locked = b.Fstatfs(s.h)
@@ -156,9 +160,8 @@ func (e *Env) copySource(b *kernel.Batch, m *mount) *kernel.Statfs {
 	return nil
 }
 
-// lockable are the flags that the kernel locks on the mounts of a mount namespace
-// which is copied for a user namespace (mount_namespaces(7)). It does not on copies
-// that tongs makes with the host's rights: there, we keep them.
+// lockable are flags that the kernel locks on the mounts of a mount namespace which
+// is copied for a user namespace (mount_namespaces(7)): to take one back fails then.
 const lockable = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
 
 // keepLocked leaves out of the flags to be taken back those that the source of m has
