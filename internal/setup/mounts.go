@@ -167,13 +167,7 @@ func (e *Env) build(m *mount) error {
 		e.B.For(m.field+".source", "cannot use the source")
 		fs.String("source", m.Source)
 	}
-	e.B.For(m.field+".options", "cannot configure "+m.fstype)
-	for _, o := range m.opt.flags {
-		fs.Flag(o)
-	}
-	for _, o := range m.opt.super {
-		fs.Option(o)
-	}
+	e.configure(fs, m)
 	if o := e.labelOption(m); o != "" {
 		e.B.For("linux.mountLabel", "cannot label "+m.fstype)
 		fs.Option(o)
