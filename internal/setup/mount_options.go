@@ -162,7 +162,8 @@ func attrs(set, clear uint64) (uint64, uint64) {
 // splitData splits options of a file system at commas. A label of SELinux has
 // commas within double quotes, as in context="system_u:object_r:x:s0:c1,c2",
 // which fsconfig(2) does not want. With escapes a comma behind a backslash is a
-// part of a name; the kernel takes the backslash away (overlayfs).
+// part of a name; the kernel takes the backslash away (overlayfs). Lists of nodes
+// have commas, too (inNodes).
 func splitData(s string, escapes bool) []string {
 	var list []string
 	var part strings.Builder
@@ -177,7 +178,7 @@ func splitData(s string, escapes bool) []string {
 		switch c := s[i]; {
 		case c == '"' && (quoted || isLabel(part.String())):
 			quoted = !quoted
-		case c == ',' && !quoted:
+		case c == ',' && !quoted && !inNodes(part.String(), s[i+1:]):
 			end()
 		case c == '\\' && escapes && i+1 < len(s):
 			i++
@@ -188,6 +189,13 @@ func splitData(s string, escapes bool) []string {
 	}
 	end()
 	return list
+}
+
+// inNodes reports whether a comma between an option up to here and the rest parts
+// two NUMA nodes: before a digit it does, no option begins with one (tmpfs(5),
+// mpol=).
+func inNodes(option, rest string) bool {
+	return strings.HasPrefix(option, "mpol=") && rest != "" && '0' <= rest[0] && rest[0] <= '9'
 }
 
 // isLabel reports whether an option up to here is that of a label (mount(8),

@@ -84,6 +84,12 @@ func TestSplitData(t *testing.T) {
 		{`fscontext="a,b",rootcontext=c,defcontext="d"`, []string{"fscontext=a,b", "rootcontext=c", "defcontext=d"}},
 		{`size=\,x`, []string{`size=\`, "x"}},
 		{"a=b=c", []string{"a=b=c"}},
+		{"mpol=bind:0,0", []string{"mpol=bind:0,0"}},
+		{"mpol=bind:0-1,3,size=1m", []string{"mpol=bind:0-1,3", "size=1m"}},
+		{"size=1m,mpol=interleave=static:0,2-3,mode=711", []string{"size=1m", "mpol=interleave=static:0,2-3", "mode=711"}},
+		{"mpol=default,,0", []string{"mpol=default", "0"}},
+		{"mpol=local,", []string{"mpol=local"}},
+		{"size=1,0", []string{"size=1", "0"}},
 	} {
 		if got := splitData(c.in, false); !slices.Equal(got, c.want) {
 			t.Errorf("%q: got %q, want %q", c.in, got, c.want)
@@ -97,6 +103,7 @@ func FuzzParseOptions(f *testing.F) {
 	f.Add(`context="a,b"`, "rnoatime")
 	f.Add("r", "")
 	f.Add("strictatime", "noatime")
+	f.Add("mpol=bind:0-1,3,size=1m", "mpol=prefer:1,")
 	f.Fuzz(func(t *testing.T, a, b string) {
 		o := parseOptions([]string{a, b}, "")
 		for _, p := range o.super {

@@ -201,6 +201,12 @@ func TestData(t *testing.T) {
 	names := func(want string) func(*testing.T, *report.Report) {
 		return at("/mnt", func(t *testing.T, p report.Path) { linuxtest.Equal(t, "names", strings.Join(p.Names, " "), want) })
 	}
+	policy := func(t *testing.T, r *report.Report) {
+		if m, _ := r.At("/mnt"); !contains(strings.Split(m.SuperBlock, ","), "mpol=bind:0") {
+			t.Errorf("options %s", m.SuperBlock)
+		}
+	}
+	mode := []linuxtest.Difference{{Key: "Mount :mnt data", Reason: "the mode of the mount point is an option"}}
 	h.Rows(t, []linuxtest.Row{
 		{Name: "several layers", Edits: []linuxtest.Edit{look, writable, overlay("lowerdir=" + l + "one:" + l + "two")}, Check: func(t *testing.T, r *report.Report) {
 			content("/mnt/same", "one")(t, r)
@@ -219,6 +225,8 @@ func TestData(t *testing.T) {
 		{Name: "tmpfs with all", Edits: []linuxtest.Edit{linuxtest.Inside("/mnt"), writable, linuxtest.Mount("/mnt", "tmpfs", "shm", "size=64k,nr_inodes=20,mode=1711,uid=5,gid=6")}, Check: at("/mnt", func(t *testing.T, p report.Path) {
 			linuxtest.Equal(t, "mode and owner", p.Mode+" "+p.Owner, "1711 5:6")
 		}), Differences: []linuxtest.Difference{{Key: "Paths :mnt *", Reason: "mode= counts, as since runc 1.2"}}},
+		{Name: "tmpfs with a list of nodes", Edits: []linuxtest.Edit{writable, linuxtest.Mount("/mnt", "tmpfs", "shm", "mode=755", "mpol=bind:0,0")}, Check: policy, Differences: mode},
+		{Name: "tmpfs with a list of nodes in the middle", Edits: []linuxtest.Edit{writable, linuxtest.Mount("/mnt", "tmpfs", "shm", "mode=755,mpol=bind:0-0,0,size=64k")}, Check: policy, Differences: mode},
 		{Name: "devpts", Edits: []linuxtest.Edit{linuxtest.Inside("/mnt", "/mnt/ptmx"), writable, linuxtest.Mount("/mnt", "devpts", "devpts", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")}, Check: at("/mnt/ptmx", func(t *testing.T, p report.Path) {
 			linuxtest.Equal(t, "ptmx", p.Mode+" "+p.Device, "0666 5:2")
 		})},
