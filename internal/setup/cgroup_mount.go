@@ -47,9 +47,10 @@ func (e *Env) addHierarchies(m *mount, top kernel.Handle) {
 		var h kernel.Handle
 		if e.newNamespace(specs.CgroupNamespace) {
 			h = e.mountV1(m, v)
-		} else if h = e.cgroups[i]; m.opt.set != 0 {
+		} else if h = e.cgroups[i]; m.opt.made != 0 {
 			e.B.For(m.field+".options", "cannot set the flags of "+m.path+"/"+v.Name)
-			e.B.MountSetattr(h, 0, kernel.MountAttr{Set: m.opt.set})
+			set, clear := attrs(m.opt.made, 0)
+			e.B.MountSetattr(h, 0, kernel.MountAttr{Set: set, Clear: clear})
 		}
 		e.B.For(m.field, "cannot open "+m.path+"/"+v.Name)
 		at := e.B.Openat2(top, v.Name, unix.O_PATH, 0, kernel.InRootReal)
@@ -67,7 +68,7 @@ func (e *Env) mountV1(m *mount, v V1Hierarchy) kernel.Handle {
 		fs.Option(o)
 	}
 	fs.Create()
-	return fs.Mount(m.opt.set, m.path+"/"+v.Name)
+	return fs.Mount(m.opt.made, m.path+"/"+v.Name)
 }
 
 // openCgroups opens the container's directories of the v1 hierarchies, for a
@@ -129,7 +130,7 @@ func (e *Env) openCgroup2(m *mount) error {
 	b := e.onHost()
 	b.For(m.field, "cannot open the host's cgroups")
 	m.h = b.OpenTree(kernel.CWD(), "/sys/fs/cgroup", unix.OPEN_TREE_CLONE|unix.AT_RECURSIVE)
-	set := m.opt.set | m.opt.recSet | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+	set := m.opt.made | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
 	if e.inUserNamespace() {
 		set |= unix.MOUNT_ATTR_RDONLY
 	}

@@ -11,6 +11,7 @@ import (
 type mountOptions struct {
 	set, clear       uint64 // mount attributes of the top mount (mount_setattr(2))
 	recSet, recClear uint64 // of the mount and all below it
+	made             uint64 // attributes of a new mount, which has none below: both kinds in one
 	propagation      []propagation
 	bind, recursive  bool
 	copyUp           bool
@@ -98,13 +99,13 @@ func (o *mountOptions) propagate(s string) bool {
 // attribute takes a mount attribute, or its recursive form with a leading r.
 func (o *mountOptions) attribute(s string) bool {
 	if set, clear, ok := attribute(s); ok {
-		o.set, o.clear = o.set&^clear|set, o.clear&^set|clear
+		o.set, o.clear, o.made = o.set&^clear|set, o.clear&^set|clear, o.made&^clear|set
 		o.plain = true
 		return true
 	}
 	if name, ok := strings.CutPrefix(s, "r"); ok {
 		if set, clear, ok := attribute(name); ok {
-			o.recSet, o.recClear = o.recSet&^clear|set, o.recClear&^set|clear
+			o.recSet, o.recClear, o.made = o.recSet&^clear|set, o.recClear&^set|clear, o.made&^clear|set
 			return true
 		}
 	}

@@ -23,15 +23,20 @@ func TestParseOptions(t *testing.T) {
 		{"words of tongs", []string{"tmpcopyup", "idmap", "ridmap"}, mountOptions{copyUp: true, idmap: true, ridmap: true}},
 		{"words of crun", []string{"copy-symlink", "src-nofollow", "dest-nofollow"}, mountOptions{copyLink: true, linkSource: true, linkDestination: true}},
 		{"last of two wins", []string{"ro", "rw"}, mountOptions{clear: unix.MOUNT_ATTR_RDONLY, plain: true}},
-		{"last of two wins, the other way", []string{"rw", "ro"}, mountOptions{set: unix.MOUNT_ATTR_RDONLY, plain: true}},
+		{"last of two wins, the other way", []string{"rw", "ro"}, mountOptions{set: unix.MOUNT_ATTR_RDONLY, made: unix.MOUNT_ATTR_RDONLY, plain: true}},
 		{"last of two recursive wins", []string{"rro", "rrw"}, mountOptions{recClear: unix.MOUNT_ATTR_RDONLY}},
 		{"top and recursive are apart", []string{"ro", "rrw"}, mountOptions{set: unix.MOUNT_ATTR_RDONLY, recClear: unix.MOUNT_ATTR_RDONLY, plain: true}},
+		{"of a new mount the last of both kinds wins", []string{"rro", "rw", "nosuid", "rnoexec"}, mountOptions{plain: true,
+			set: unix.MOUNT_ATTR_NOSUID, clear: unix.MOUNT_ATTR_RDONLY, recSet: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOEXEC, made: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC}},
+		{"access times of both kinds", []string{"noatime", "rstrictatime"}, mountOptions{plain: true, set: unix.MOUNT_ATTR_NOATIME, clear: atime &^ unix.MOUNT_ATTR_NOATIME,
+			recSet: unix.MOUNT_ATTR_STRICTATIME, recClear: atime &^ unix.MOUNT_ATTR_STRICTATIME, made: unix.MOUNT_ATTR_STRICTATIME}},
 		{"all attributes", []string{"nosuid", "nodev", "noexec", "nodiratime", "nosymfollow"}, mountOptions{plain: true,
-			set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NODIRATIME | unix.MOUNT_ATTR_NOSYMFOLLOW}},
+			set:  unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NODIRATIME | unix.MOUNT_ATTR_NOSYMFOLLOW,
+			made: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NODIRATIME | unix.MOUNT_ATTR_NOSYMFOLLOW}},
 		{"all attributes taken back", []string{"suid", "dev", "exec", "diratime", "symfollow"}, mountOptions{plain: true,
 			clear: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NODIRATIME | unix.MOUNT_ATTR_NOSYMFOLLOW}},
 		{"access times are one choice", []string{"noatime", "strictatime"}, mountOptions{plain: true,
-			set: unix.MOUNT_ATTR_STRICTATIME, clear: atime &^ unix.MOUNT_ATTR_STRICTATIME}},
+			set: unix.MOUNT_ATTR_STRICTATIME, clear: atime &^ unix.MOUNT_ATTR_STRICTATIME, made: unix.MOUNT_ATTR_STRICTATIME}},
 		{"relatime takes the others back", []string{"strictatime", "relatime"}, mountOptions{plain: true, clear: atime}},
 		{"norelatime is no request", []string{"norelatime", "nostrictatime"}, mountOptions{plain: true}},
 		{"flags of the superblock", []string{"sync", "dirsync", "lazytime", "mand"}, mountOptions{
@@ -103,6 +108,7 @@ func FuzzParseOptions(f *testing.F) {
 	f.Add(`context="a,b"`, "rnoatime")
 	f.Add("r", "")
 	f.Add("strictatime", "noatime")
+	f.Add("noatime", "rstrictatime")
 	f.Add("mpol=bind:0-1,3,size=1m", "mpol=prefer:1,")
 	f.Fuzz(func(t *testing.T, a, b string) {
 		o := parseOptions([]string{a, b}, "")
@@ -113,6 +119,9 @@ func FuzzParseOptions(f *testing.F) {
 		}
 		if o.set&o.clear != 0 || o.recSet&o.recClear != 0 {
 			t.Errorf("%q %q: set and cleared: %+v", a, b, o)
+		}
+		if made := o.made & unix.MOUNT_ATTR__ATIME; made&(made-1) != 0 || o.made&^(o.set|o.recSet) != 0 {
+			t.Errorf("%q %q: fsmount would refuse %#x of %+v", a, b, o.made, o)
 		}
 		for _, pair := range [][2]uint64{{o.set, o.clear}, {o.recSet, o.recClear}} {
 			set, clear := attrs(pair[0], pair[1])

@@ -173,6 +173,27 @@ func contains(list []string, s string) bool {
 	return false
 }
 
+// Below a new file system there is nothing: recursive options are as the others,
+// and the last counts.
+func TestRecursiveFlagsOfFileSystem(t *testing.T) {
+	h := linuxtest.One(t)
+	for options, want := range map[string]string{
+		"rro": "ro,relatime", "ro rrw": "rw,relatime", "rro rw": "rw,relatime", "rrw ro": "ro,relatime",
+		"nosuid rsuid": "rw,relatime", "rnosuid rnoexec exec": "rw,nosuid,relatime",
+		"strictatime rnoatime": "rw,noatime", "noatime rstrictatime": "rw", "rnoatime strictatime": "rw", "strictatime rrelatime": "rw,relatime",
+		"nodiratime rnoatime": "rw,noatime,nodiratime",
+	} {
+		h.Sub(t, options, func(t *testing.T, h *linuxtest.Host) {
+			list := strings.Fields(options)
+			r := h.RunInside("a", writable, linuxtest.Mount("/mnt", "tmpfs", "tmpfs", list...), linuxtest.Mount("/mnt/sub", "mqueue", "mqueue", list...))
+			for _, point := range []string{"/mnt", "/mnt/sub"} {
+				m, _ := r.At(point)
+				linuxtest.Equal(t, point, m.Options, want)
+			}
+		})
+	}
+}
+
 // The top of a recursive bind can differ from what lies below, and what is not
 // named stays as the source has it.
 func TestFlagsOfSubmounts(t *testing.T) {
