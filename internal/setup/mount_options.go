@@ -56,16 +56,23 @@ func (o *mountOptions) word(s string) bool {
 		o.linkSource = true
 	case "dest-nofollow":
 		o.linkDestination = true
-	case "idmap":
-		o.idmap = true
-	case "ridmap":
-		o.ridmap = true
-	case "", "defaults", "remount", "async", "norelatime", "rnorelatime", "nostrictatime", "rnostrictatime", "silent", "loud", "nomand", "nolazytime", "iversion", "noiversion":
+	case "idmap", "ridmap":
+		o.idmap, o.ridmap = s == "idmap", s == "ridmap"
+	case "", "defaults", "remount", "async", "norelatime", "rnorelatime", "silent", "loud", "nomand", "nolazytime", "iversion", "noiversion":
 		// The state that a new mount is in, or nothing at all: norelatime
-		// and nostrictatime only take back what was not asked for; silent and
-		// iversion do not exist for fsconfig(2), whose messages are always
-		// asked for, and whose file systems keep versions if they can.
-		o.plain = o.plain || s == "norelatime" || s == "nostrictatime"
+		// only takes back what was not asked for; silent and iversion do not
+		// exist for fsconfig(2), whose messages are always asked for, and whose
+		// file systems keep versions if they can.
+		o.plain = o.plain || s == "norelatime"
+	case "nostrictatime": // takes back strictatime, and alone is no request
+		o.plain = true
+		if o.set&unix.MOUNT_ATTR_STRICTATIME != 0 {
+			o.attribute("relatime")
+		}
+	case "rnostrictatime":
+		if o.recSet&unix.MOUNT_ATTR_STRICTATIME != 0 {
+			o.attribute("rrelatime")
+		}
 	case "dirsync", "lazytime", "mand", "sync":
 		o.flags = append(o.flags, s)
 	default:
@@ -145,7 +152,9 @@ func attribute(s string) (set, clear uint64, ok bool) {
 		return unix.MOUNT_ATTR_NOATIME, unix.MOUNT_ATTR__ATIME &^ unix.MOUNT_ATTR_NOATIME, true
 	case "strictatime":
 		return unix.MOUNT_ATTR_STRICTATIME, unix.MOUNT_ATTR__ATIME &^ unix.MOUNT_ATTR_STRICTATIME, true
-	case "relatime", "atime":
+	case "atime": // no more than it says: what strictatime has set stays
+		return 0, unix.MOUNT_ATTR_NOATIME, true
+	case "relatime":
 		return 0, unix.MOUNT_ATTR__ATIME, true
 	}
 	return 0, 0, false

@@ -20,7 +20,8 @@ func TestParseOptions(t *testing.T) {
 		{"no effect", []string{"", "defaults", "remount", "async", "loud", "silent", "nomand", "nolazytime", "iversion", "noiversion"}, mountOptions{}},
 		{"bind", []string{"bind"}, mountOptions{bind: true}},
 		{"rbind", []string{"rbind"}, mountOptions{bind: true, recursive: true}},
-		{"words of tongs", []string{"tmpcopyup", "idmap", "ridmap"}, mountOptions{copyUp: true, idmap: true, ridmap: true}},
+		{"words of tongs", []string{"tmpcopyup", "idmap", "ridmap"}, mountOptions{copyUp: true, ridmap: true}},
+		{"last of two mappings wins", []string{"ridmap", "idmap"}, mountOptions{idmap: true}},
 		{"words of crun", []string{"copy-symlink", "src-nofollow", "dest-nofollow"}, mountOptions{copyLink: true, linkSource: true, linkDestination: true}},
 		{"last of two wins", []string{"ro", "rw"}, mountOptions{clear: unix.MOUNT_ATTR_RDONLY, plain: true}},
 		{"last of two wins, the other way", []string{"rw", "ro"}, mountOptions{set: unix.MOUNT_ATTR_RDONLY, made: unix.MOUNT_ATTR_RDONLY, plain: true}},
@@ -38,6 +39,13 @@ func TestParseOptions(t *testing.T) {
 		{"access times are one choice", []string{"noatime", "strictatime"}, mountOptions{plain: true,
 			set: unix.MOUNT_ATTR_STRICTATIME, clear: atime &^ unix.MOUNT_ATTR_STRICTATIME, made: unix.MOUNT_ATTR_STRICTATIME}},
 		{"relatime takes the others back", []string{"strictatime", "relatime"}, mountOptions{plain: true, clear: atime}},
+		{"atime takes only noatime back", []string{"strictatime", "atime"}, mountOptions{plain: true,
+			set: unix.MOUNT_ATTR_STRICTATIME, clear: atime &^ unix.MOUNT_ATTR_STRICTATIME, made: unix.MOUNT_ATTR_STRICTATIME}},
+		{"atime takes noatime back", []string{"noatime", "atime"}, mountOptions{plain: true, clear: atime}},
+		{"nostrictatime takes strictatime back", []string{"strictatime", "nostrictatime"}, mountOptions{plain: true, clear: atime}},
+		{"rnostrictatime takes rstrictatime back", []string{"rstrictatime", "rnostrictatime"}, mountOptions{recClear: atime}},
+		{"nostrictatime takes nothing else back", []string{"noatime", "nostrictatime", "rnostrictatime"}, mountOptions{plain: true,
+			set: unix.MOUNT_ATTR_NOATIME, clear: atime &^ unix.MOUNT_ATTR_NOATIME, made: unix.MOUNT_ATTR_NOATIME}},
 		{"norelatime is no request", []string{"norelatime", "nostrictatime"}, mountOptions{plain: true}},
 		{"flags of the superblock", []string{"sync", "dirsync", "lazytime", "mand"}, mountOptions{
 			flags: []string{"sync", "dirsync", "lazytime", "mand"}}},
@@ -64,6 +72,7 @@ func TestAttrs(t *testing.T) {
 		{"set", unix.MOUNT_ATTR_RDONLY, 0, unix.MOUNT_ATTR_RDONLY, 0},
 		{"cleared", 0, unix.MOUNT_ATTR_RDONLY, 0, unix.MOUNT_ATTR_RDONLY},
 		{"an access time clears its group", unix.MOUNT_ATTR_NOATIME, 0, unix.MOUNT_ATTR_NOATIME, atime},
+		{"atime is zero", 0, unix.MOUNT_ATTR_NOATIME, 0, atime},
 		{"relatime is zero", 0, atime, 0, atime},
 		{"nodiratime is not of the group", unix.MOUNT_ATTR_NODIRATIME, 0, unix.MOUNT_ATTR_NODIRATIME, 0},
 	} {
@@ -109,6 +118,7 @@ func FuzzParseOptions(f *testing.F) {
 	f.Add("r", "")
 	f.Add("strictatime", "noatime")
 	f.Add("noatime", "rstrictatime")
+	f.Add("strictatime", "nostrictatime")
 	f.Add("mpol=bind:0-1,3,size=1m", "mpol=prefer:1,")
 	f.Fuzz(func(t *testing.T, a, b string) {
 		o := parseOptions([]string{a, b}, "")

@@ -127,6 +127,12 @@ func TestFlags(t *testing.T) {
 		}
 		rows = append(rows, row)
 	}
+	// Each option takes back no other than its own.
+	for _, pair := range []string{"strictatime atime", "noatime atime", "atime strictatime", "strictatime nostrictatime", "noatime nostrictatime", "nostrictatime strictatime"} {
+		o := strings.Fields(pair)
+		rows = append(rows, linuxtest.Row{Name: "bind " + pair, Edits: []linuxtest.Edit{look, writable, bind("/mnt", dir+"/dir", o...)}},
+			linuxtest.Row{Name: "tmpfs " + pair, Edits: []linuxtest.Edit{look, writable, linuxtest.Mount("/mnt", "tmpfs", "tmpfs", append(o, "mode=755")...)}, Differences: []linuxtest.Difference{mode}})
+	}
 	h.Rows(t, rows)
 }
 
