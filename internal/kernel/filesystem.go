@@ -50,17 +50,29 @@ func (f *FileSystem) Option(o string) {
 	}
 }
 
+// Dir adds fsconfig(2) for a key whose value is an open directory.
+func (f *FileSystem) Dir(key string, h Handle) {
+	// The last argument is taken, so the step before is the value: NULL if it was done.
+	f.set(unix.FSCONFIG_SET_FD, f.b.text(key), f.before(), ref(h))
+}
+
 // Create adds fsconfig(2) that makes the superblock.
 func (f *FileSystem) Create() { f.config(unix.FSCONFIG_CMD_CREATE, Arg{}, Arg{}) }
 
 // config adds fsconfig(2). The last argument must be zero for all commands
 // here: as it is the result of the step before, nothing is done behind a step
 // that failed.
-func (f *FileSystem) config(command int, key, value Arg) {
-	aux := Arg{}
-	if f.last.Valid() {
-		aux = ref(f.last)
+func (f *FileSystem) config(command int, key, value Arg) { f.set(command, key, value, f.before()) }
+
+// before is the result of the step before as an argument.
+func (f *FileSystem) before() Arg {
+	if !f.last.Valid() {
+		return Arg{}
 	}
+	return ref(f.last)
+}
+
+func (f *FileSystem) set(command int, key, value, aux Arg) {
 	f.last = f.b.add("fsconfig", unix.SYS_FSCONFIG, ref(f.h), num(command), key, value, aux).Result
 	f.last.r.label = "ok"
 	f.step()

@@ -16,8 +16,6 @@ func (e *Env) addCgroupV1(m *mount) error {
 	top := *m // with what is known of the place, and of later mounts on it
 	top.Mount, top.fstype = &specs.Mount{Source: "tmpfs"}, "tmpfs"
 	top.opt.super, top.opt.flags = []string{"mode=755"}, nil
-	top.opt.set, _ = m.opt.everywhere()
-	top.opt.recSet = 0
 	if err := e.build(&top); err != nil {
 		return err
 	}
@@ -45,13 +43,13 @@ func (e *Env) addCgroupV1(m *mount) error {
 
 // addHierarchies fills the directories of a v1 cgroup mount.
 func (e *Env) addHierarchies(m *mount, top kernel.Handle) {
-	set, clear := m.opt.everywhere()
 	for i, v := range e.CgroupsV1 {
 		var h kernel.Handle
 		if e.newNamespace(specs.CgroupNamespace) {
-			h = e.mountV1(m, v, set)
-		} else if h = m.cgroups[i]; set|clear != 0 {
+			h = e.mountV1(m, v)
+		} else if h = m.cgroups[i]; m.opt.made != 0 {
 			e.B.For(m.field+".options", "cannot set the flags of "+m.path+"/"+v.Name)
+			set, clear := attrs(m.opt.made, 0)
 			e.B.MountSetattr(h, 0, kernel.MountAttr{Set: set, Clear: clear})
 		}
 		e.B.For(m.field, "cannot open "+m.path+"/"+v.Name)
@@ -62,7 +60,7 @@ func (e *Env) addHierarchies(m *mount, top kernel.Handle) {
 }
 
 // mountV1 makes a detached mount of one hierarchy.
-func (e *Env) mountV1(m *mount, v V1Hierarchy, set uint64) kernel.Handle {
+func (e *Env) mountV1(m *mount, v V1Hierarchy) kernel.Handle {
 	e.B.For(m.field, "cannot mount the cgroup hierarchy "+v.Name)
 	fs := e.B.Fsopen("cgroup")
 	fs.String("source", "cgroup")
@@ -70,7 +68,7 @@ func (e *Env) mountV1(m *mount, v V1Hierarchy, set uint64) kernel.Handle {
 		fs.Option(o)
 	}
 	fs.Create()
-	return fs.Mount(set, m.path+"/"+v.Name)
+	return fs.Mount(m.opt.made, m.path+"/"+v.Name)
 }
 
 // openCgroups opens what cgroup mounts show without a cgroup namespace.
@@ -138,7 +136,7 @@ func (e *Env) openCgroup2(m *mount) error {
 	b := e.onHost()
 	b.For(m.field, "cannot open the host's cgroups")
 	m.h = b.OpenTree(kernel.CWD(), "/sys/fs/cgroup", unix.OPEN_TREE_CLONE|unix.AT_RECURSIVE)
-	set := m.opt.set | m.opt.recSet | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+	set := m.opt.made | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
 	if e.inUserNamespace() {
 		set |= unix.MOUNT_ATTR_RDONLY
 	}

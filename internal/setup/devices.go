@@ -51,7 +51,7 @@ func (e *Env) devices() []device {
 func specDevice(field, p string, d specs.LinuxDevice) device {
 	dev := device{field: field, path: p, mode: 0o666, major: uint32(d.Major), minor: uint32(d.Minor)}
 	if d.FileMode != nil {
-		dev.mode = uint32(*d.FileMode) & 0o7777
+		dev.mode = nodeMode(uint32(*d.FileMode) & 0o7777)
 	}
 	switch d.Type {
 	case "b":
@@ -69,6 +69,17 @@ func specDevice(field, p string, d specs.LinuxDevice) device {
 		dev.gid = *d.GID
 	}
 	return dev
+}
+
+// nodeMode is what the permissions are once a node has its owner: chown(2) takes
+// set-id bits away from all that can be executed. They are the same for a node of
+// root's, which is not given an owner here.
+func nodeMode(mode uint32) uint32 {
+	mode &^= unix.S_ISUID
+	if mode&unix.S_IXGRP != 0 {
+		mode &^= unix.S_ISGID
+	}
+	return mode
 }
 
 // bindsDev reports whether /dev is supplied by the configuration, with a bind on

@@ -12,6 +12,7 @@ import (
 type mountOptions struct {
 	set, clear       uint64 // mount attributes of the top mount (mount_setattr(2))
 	recSet, recClear uint64 // of the mount and all below it
+	made             uint64 // attributes of a new mount, which has none below: both kinds in one
 	propagation      []propagation
 	bind, recursive  bool
 	copyUp           bool
@@ -62,16 +63,23 @@ func (o *mountOptions) word(s string) bool {
 		o.linkSource = true
 	case "dest-nofollow":
 		o.linkDestination = true
-	case "idmap":
-		o.idmap = true
-	case "ridmap":
-		o.ridmap = true
-	case "", "defaults", "remount", "async", "norelatime", "rnorelatime", "nostrictatime", "rnostrictatime", "silent", "loud", "nomand", "nolazytime", "iversion", "noiversion":
+	case "idmap", "ridmap":
+		o.idmap, o.ridmap = s == "idmap", s == "ridmap"
+	case "", "defaults", "remount", "async", "norelatime", "rnorelatime", "silent", "loud", "nomand", "nolazytime", "iversion", "noiversion":
 		// The state that a new mount is in, or nothing at all: norelatime
-		// and nostrictatime only take back what was not asked for; silent and
-		// iversion do not exist for fsconfig(2), whose messages are always
-		// asked for, and whose file systems keep versions if they can.
-		o.plain = o.plain || s == "norelatime" || s == "nostrictatime"
+		// only takes back what was not asked for; silent and iversion do not
+		// exist for fsconfig(2), whose messages are always asked for, and whose
+		// file systems keep versions if they can.
+		o.plain = o.plain || s == "norelatime"
+	case "nostrictatime": // takes back strictatime, and alone is no request
+		o.plain = true
+		if o.set&unix.MOUNT_ATTR_STRICTATIME != 0 {
+			o.attribute("relatime")
+		}
+	case "rnostrictatime":
+		if o.recSet&unix.MOUNT_ATTR_STRICTATIME != 0 {
+			o.attribute("rrelatime")
+		}
 	case "dirsync", "lazytime", "mand", "sync":
 		o.flags = append(o.flags, s)
 	default:
@@ -105,13 +113,13 @@ func (o *mountOptions) propagate(s string) bool {
 // attribute takes a mount attribute, or its recursive form with a leading r.
 func (o *mountOptions) attribute(s string) bool {
 	if set, clear, ok := attribute(s); ok {
-		o.set, o.clear = o.set&^clear|set, o.clear&^set|clear
+		o.set, o.clear, o.made = o.set&^clear|set, o.clear&^set|clear, o.made&^clear|set
 		o.plain = true
 		return true
 	}
 	if name, ok := strings.CutPrefix(s, "r"); ok {
 		if set, clear, ok := attribute(name); ok {
-			o.recSet, o.recClear = o.recSet&^clear|set, o.recClear&^set|clear
+			o.recSet, o.recClear, o.made = o.recSet&^clear|set, o.recClear&^set|clear, o.made&^clear|set
 			return true
 		}
 	}
@@ -151,7 +159,9 @@ func attribute(s string) (set, clear uint64, ok bool) {
 		return unix.MOUNT_ATTR_NOATIME, unix.MOUNT_ATTR__ATIME &^ unix.MOUNT_ATTR_NOATIME, true
 	case "strictatime":
 		return unix.MOUNT_ATTR_STRICTATIME, unix.MOUNT_ATTR__ATIME &^ unix.MOUNT_ATTR_STRICTATIME, true
-	case "relatime", "atime":
+	case "atime": // no more than it says: what strictatime has set stays
+		return 0, unix.MOUNT_ATTR_NOATIME, true
+	case "relatime":
 		return 0, unix.MOUNT_ATTR__ATIME, true
 	}
 	return 0, 0, false
@@ -166,17 +176,11 @@ func attrs(set, clear uint64) (uint64, uint64) {
 	return set, clear &^ (set &^ unix.MOUNT_ATTR__ATIME)
 }
 
-// everywhere returns the attributes for the parts of a mount that is made of several.
-// The recursive options come last, as they do for a bind mount. What the others clear
-// is left out: parts that are copies may have it locked.
-func (o *mountOptions) everywhere() (set, clear uint64) {
-	return attrs(o.set&^o.recClear|o.recSet, o.recClear)
-}
-
 // splitData splits options of a file system at commas. A label of SELinux has
 // commas within double quotes, as in context="system_u:object_r:x:s0:c1,c2",
 // which fsconfig(2) does not want. With escapes a comma behind a backslash is a
-// part of a name; the kernel takes the backslash away (overlayfs).
+// part of a name; the kernel takes the backslash away (overlayfs). Lists of nodes
+// have commas, too (inNodes).
 func splitData(s string, escapes bool) []string {
 	var list []string
 	var part strings.Builder
@@ -191,7 +195,7 @@ func splitData(s string, escapes bool) []string {
 		switch c := s[i]; {
 		case c == '"' && (quoted || isLabel(part.String())):
 			quoted = !quoted
-		case c == ',' && !quoted:
+		case c == ',' && !quoted && !inNodes(part.String(), s[i+1:]):
 			end()
 		case c == '\\' && escapes && i+1 < len(s):
 			i++
@@ -202,6 +206,13 @@ func splitData(s string, escapes bool) []string {
 	}
 	end()
 	return list
+}
+
+// inNodes reports whether a comma between an option up to here and the rest parts
+// two NUMA nodes: before a digit it does, no option begins with one (tmpfs(5),
+// mpol=).
+func inNodes(option, rest string) bool {
+	return strings.HasPrefix(option, "mpol=") && rest != "" && '0' <= rest[0] && rest[0] <= '9'
 }
 
 // isLabel reports whether an option up to here is that of a label (mount(8),

@@ -20,19 +20,32 @@ func TestParseOptions(t *testing.T) {
 		{"no effect", []string{"", "defaults", "remount", "async", "loud", "silent", "nomand", "nolazytime", "iversion", "noiversion"}, mountOptions{}},
 		{"bind", []string{"bind"}, mountOptions{bind: true}},
 		{"rbind", []string{"rbind"}, mountOptions{bind: true, recursive: true}},
-		{"words of tongs", []string{"tmpcopyup", "idmap", "ridmap"}, mountOptions{copyUp: true, idmap: true, ridmap: true}},
+		{"words of tongs", []string{"tmpcopyup", "idmap", "ridmap"}, mountOptions{copyUp: true, ridmap: true}},
+		{"last of two mappings wins", []string{"ridmap", "idmap"}, mountOptions{idmap: true}},
 		{"words of crun", []string{"copy-symlink", "src-nofollow", "dest-nofollow"}, mountOptions{copyLink: true, linkSource: true, linkDestination: true}},
 		{"last of two wins", []string{"ro", "rw"}, mountOptions{clear: unix.MOUNT_ATTR_RDONLY, plain: true}},
-		{"last of two wins, the other way", []string{"rw", "ro"}, mountOptions{set: unix.MOUNT_ATTR_RDONLY, plain: true}},
+		{"last of two wins, the other way", []string{"rw", "ro"}, mountOptions{set: unix.MOUNT_ATTR_RDONLY, made: unix.MOUNT_ATTR_RDONLY, plain: true}},
 		{"last of two recursive wins", []string{"rro", "rrw"}, mountOptions{recClear: unix.MOUNT_ATTR_RDONLY}},
 		{"top and recursive are apart", []string{"ro", "rrw"}, mountOptions{set: unix.MOUNT_ATTR_RDONLY, recClear: unix.MOUNT_ATTR_RDONLY, plain: true}},
+		{"of a new mount the last of both kinds wins", []string{"rro", "rw", "nosuid", "rnoexec"}, mountOptions{plain: true,
+			set: unix.MOUNT_ATTR_NOSUID, clear: unix.MOUNT_ATTR_RDONLY, recSet: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOEXEC, made: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC}},
+		{"access times of both kinds", []string{"noatime", "rstrictatime"}, mountOptions{plain: true, set: unix.MOUNT_ATTR_NOATIME, clear: atime &^ unix.MOUNT_ATTR_NOATIME,
+			recSet: unix.MOUNT_ATTR_STRICTATIME, recClear: atime &^ unix.MOUNT_ATTR_STRICTATIME, made: unix.MOUNT_ATTR_STRICTATIME}},
 		{"all attributes", []string{"nosuid", "nodev", "noexec", "nodiratime", "nosymfollow"}, mountOptions{plain: true,
-			set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NODIRATIME | unix.MOUNT_ATTR_NOSYMFOLLOW}},
+			set:  unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NODIRATIME | unix.MOUNT_ATTR_NOSYMFOLLOW,
+			made: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NODIRATIME | unix.MOUNT_ATTR_NOSYMFOLLOW}},
 		{"all attributes taken back", []string{"suid", "dev", "exec", "diratime", "symfollow"}, mountOptions{plain: true,
 			clear: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NODIRATIME | unix.MOUNT_ATTR_NOSYMFOLLOW}},
 		{"access times are one choice", []string{"noatime", "strictatime"}, mountOptions{plain: true,
-			set: unix.MOUNT_ATTR_STRICTATIME, clear: atime &^ unix.MOUNT_ATTR_STRICTATIME}},
+			set: unix.MOUNT_ATTR_STRICTATIME, clear: atime &^ unix.MOUNT_ATTR_STRICTATIME, made: unix.MOUNT_ATTR_STRICTATIME}},
 		{"relatime takes the others back", []string{"strictatime", "relatime"}, mountOptions{plain: true, clear: atime}},
+		{"atime takes only noatime back", []string{"strictatime", "atime"}, mountOptions{plain: true,
+			set: unix.MOUNT_ATTR_STRICTATIME, clear: atime &^ unix.MOUNT_ATTR_STRICTATIME, made: unix.MOUNT_ATTR_STRICTATIME}},
+		{"atime takes noatime back", []string{"noatime", "atime"}, mountOptions{plain: true, clear: atime}},
+		{"nostrictatime takes strictatime back", []string{"strictatime", "nostrictatime"}, mountOptions{plain: true, clear: atime}},
+		{"rnostrictatime takes rstrictatime back", []string{"rstrictatime", "rnostrictatime"}, mountOptions{recClear: atime}},
+		{"nostrictatime takes nothing else back", []string{"noatime", "nostrictatime", "rnostrictatime"}, mountOptions{plain: true,
+			set: unix.MOUNT_ATTR_NOATIME, clear: atime &^ unix.MOUNT_ATTR_NOATIME, made: unix.MOUNT_ATTR_NOATIME}},
 		{"norelatime is no request", []string{"norelatime", "nostrictatime"}, mountOptions{plain: true}},
 		{"flags of the superblock", []string{"sync", "dirsync", "lazytime", "mand"}, mountOptions{
 			flags: []string{"sync", "dirsync", "lazytime", "mand"}}},
@@ -59,6 +72,7 @@ func TestAttrs(t *testing.T) {
 		{"set", unix.MOUNT_ATTR_RDONLY, 0, unix.MOUNT_ATTR_RDONLY, 0},
 		{"cleared", 0, unix.MOUNT_ATTR_RDONLY, 0, unix.MOUNT_ATTR_RDONLY},
 		{"an access time clears its group", unix.MOUNT_ATTR_NOATIME, 0, unix.MOUNT_ATTR_NOATIME, atime},
+		{"atime is zero", 0, unix.MOUNT_ATTR_NOATIME, 0, atime},
 		{"relatime is zero", 0, atime, 0, atime},
 		{"nodiratime is not of the group", unix.MOUNT_ATTR_NODIRATIME, 0, unix.MOUNT_ATTR_NODIRATIME, 0},
 	} {
@@ -84,6 +98,12 @@ func TestSplitData(t *testing.T) {
 		{`fscontext="a,b",rootcontext=c,defcontext="d"`, []string{"fscontext=a,b", "rootcontext=c", "defcontext=d"}},
 		{`size=\,x`, []string{`size=\`, "x"}},
 		{"a=b=c", []string{"a=b=c"}},
+		{"mpol=bind:0,0", []string{"mpol=bind:0,0"}},
+		{"mpol=bind:0-1,3,size=1m", []string{"mpol=bind:0-1,3", "size=1m"}},
+		{"size=1m,mpol=interleave=static:0,2-3,mode=711", []string{"size=1m", "mpol=interleave=static:0,2-3", "mode=711"}},
+		{"mpol=default,,0", []string{"mpol=default", "0"}},
+		{"mpol=local,", []string{"mpol=local"}},
+		{"size=1,0", []string{"size=1", "0"}},
 	} {
 		if got := splitData(c.in, false); !slices.Equal(got, c.want) {
 			t.Errorf("%q: got %q, want %q", c.in, got, c.want)
@@ -97,6 +117,9 @@ func FuzzParseOptions(f *testing.F) {
 	f.Add(`context="a,b"`, "rnoatime")
 	f.Add("r", "")
 	f.Add("strictatime", "noatime")
+	f.Add("noatime", "rstrictatime")
+	f.Add("strictatime", "nostrictatime")
+	f.Add("mpol=bind:0-1,3,size=1m", "mpol=prefer:1,")
 	f.Fuzz(func(t *testing.T, a, b string) {
 		o := parseOptions([]string{a, b}, "")
 		for _, p := range o.super {
@@ -106,6 +129,9 @@ func FuzzParseOptions(f *testing.F) {
 		}
 		if o.set&o.clear != 0 || o.recSet&o.recClear != 0 {
 			t.Errorf("%q %q: set and cleared: %+v", a, b, o)
+		}
+		if made := o.made & unix.MOUNT_ATTR__ATIME; made&(made-1) != 0 || o.made&^(o.set|o.recSet) != 0 {
+			t.Errorf("%q %q: fsmount would refuse %#x of %+v", a, b, o.made, o)
 		}
 		for _, pair := range [][2]uint64{{o.set, o.clear}, {o.recSet, o.recClear}} {
 			set, clear := attrs(pair[0], pair[1])

@@ -169,20 +169,14 @@ func (e *Env) build(m *mount) error {
 		e.B.For(m.field+".source", "cannot use the source")
 		fs.String("source", m.Source)
 	}
-	e.B.For(m.field+".options", "cannot configure "+m.fstype)
-	for _, o := range m.opt.flags {
-		fs.Flag(o)
-	}
-	for _, o := range m.opt.super {
-		fs.Option(o)
-	}
+	e.configure(fs, m)
 	if o := e.labelOption(m); o != "" {
 		e.B.For("linux.mountLabel", "cannot label "+m.fstype)
 		fs.Option(o)
 	}
 	e.B.For(m.field+m.blame(), "cannot make the file system "+m.fstype+" for "+m.path)
 	fs.Create()
-	set := m.opt.set | m.opt.recSet
+	set := m.opt.made
 	if set&unix.MOUNT_ATTR_RDONLY != 0 && (m.fstype == "tmpfs" || m.path == "/dev") {
 		set &^= unix.MOUNT_ATTR_RDONLY // later: it is still to be filled
 		m.lock = true

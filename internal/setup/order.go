@@ -8,6 +8,7 @@ package setup
 func HostOrder() []Step {
 	return []Step{
 		{"mapped owners", nil, refuseMapped},
+		{"long options", nil, refuseLong},
 		{"host", nil, lookAtHost},                                            // what tongs may depends on its user namespace
 		{"namespaces to join", []string{"linux.namespaces"}, openNamespaces}, // before the sources, whose owners one may map
 		{"trees of the host", nil, openTrees},                                // TreeOrder

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"tongs/internal/linuxtest"
 	"tongs/test/inside/report"
@@ -261,6 +262,30 @@ func TestMappedOwners(t *testing.T) {
 			st := info.Sys().(*syscall.Stat_t)
 			linuxtest.Equal(t, "new file outside", fmt.Sprint(st.Uid, ":", st.Gid), c.host)
 			os.Remove(dir + "/made")
+		})
+	}
+}
+
+// Of idmap and ridmap the last counts: whether owners below are mapped as well.
+func TestMappedOwnersBelow(t *testing.T) {
+	h := linuxtest.One(t)
+	dir := h.Dir + "/source"
+	if err := os.MkdirAll(dir+"/below", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(dir+"/below", dir+"/below", "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir+"/below", 0); err != nil {
+			t.Error(err)
+		}
+	})
+	for options, want := range map[string]string{"idmap": "65534:65534", "ridmap": "0:0", "idmap ridmap": "0:0", "ridmap idmap": "65534:65534"} {
+		h.Sub(t, options, func(t *testing.T, h *linuxtest.Host) {
+			r := h.RunInside("a", mapped, linuxtest.Mount("/tmp", "bind", dir, append(strings.Fields(options), "rbind")...), linuxtest.Inside("/tmp", "/tmp/below"))
+			linuxtest.Equal(t, "top", r.Paths["/tmp"].Owner, "0:0")
+			linuxtest.Equal(t, "below", r.Paths["/tmp/below"].Owner, want)
 		})
 	}
 }

@@ -127,6 +127,12 @@ func TestFlags(t *testing.T) {
 		}
 		rows = append(rows, row)
 	}
+	// Each option takes back no other than its own.
+	for _, pair := range []string{"strictatime atime", "noatime atime", "atime strictatime", "strictatime nostrictatime", "noatime nostrictatime", "nostrictatime strictatime"} {
+		o := strings.Fields(pair)
+		rows = append(rows, linuxtest.Row{Name: "bind " + pair, Edits: []linuxtest.Edit{look, writable, bind("/mnt", dir+"/dir", o...)}},
+			linuxtest.Row{Name: "tmpfs " + pair, Edits: []linuxtest.Edit{look, writable, linuxtest.Mount("/mnt", "tmpfs", "tmpfs", append(o, "mode=755")...)}, Differences: []linuxtest.Difference{mode}})
+	}
 	h.Rows(t, rows)
 }
 
@@ -173,6 +179,27 @@ func contains(list []string, s string) bool {
 	return false
 }
 
+// Below a new file system there is nothing: recursive options are as the others,
+// and the last counts.
+func TestRecursiveFlagsOfFileSystem(t *testing.T) {
+	h := linuxtest.One(t)
+	for options, want := range map[string]string{
+		"rro": "ro,relatime", "ro rrw": "rw,relatime", "rro rw": "rw,relatime", "rrw ro": "ro,relatime",
+		"nosuid rsuid": "rw,relatime", "rnosuid rnoexec exec": "rw,nosuid,relatime",
+		"strictatime rnoatime": "rw,noatime", "noatime rstrictatime": "rw", "rnoatime strictatime": "rw", "strictatime rrelatime": "rw,relatime",
+		"nodiratime rnoatime": "rw,noatime,nodiratime",
+	} {
+		h.Sub(t, options, func(t *testing.T, h *linuxtest.Host) {
+			list := strings.Fields(options)
+			r := h.RunInside("a", writable, linuxtest.Mount("/mnt", "tmpfs", "tmpfs", list...), linuxtest.Mount("/mnt/sub", "mqueue", "mqueue", list...))
+			for _, point := range []string{"/mnt", "/mnt/sub"} {
+				m, _ := r.At(point)
+				linuxtest.Equal(t, point, m.Options, want)
+			}
+		})
+	}
+}
+
 // The top of a recursive bind can differ from what lies below, and what is not
 // named stays as the source has it.
 func TestFlagsOfSubmounts(t *testing.T) {
@@ -201,6 +228,12 @@ func TestData(t *testing.T) {
 	names := func(want string) func(*testing.T, *report.Report) {
 		return at("/mnt", func(t *testing.T, p report.Path) { linuxtest.Equal(t, "names", strings.Join(p.Names, " "), want) })
 	}
+	policy := func(t *testing.T, r *report.Report) {
+		if m, _ := r.At("/mnt"); !contains(strings.Split(m.SuperBlock, ","), "mpol=bind:0") {
+			t.Errorf("options %s", m.SuperBlock)
+		}
+	}
+	mode := []linuxtest.Difference{{Key: "Mount :mnt data", Reason: "the mode of the mount point is an option"}}
 	h.Rows(t, []linuxtest.Row{
 		{Name: "several layers", Edits: []linuxtest.Edit{look, writable, overlay("lowerdir=" + l + "one:" + l + "two")}, Check: func(t *testing.T, r *report.Report) {
 			content("/mnt/same", "one")(t, r)
@@ -219,6 +252,8 @@ func TestData(t *testing.T) {
 		{Name: "tmpfs with all", Edits: []linuxtest.Edit{linuxtest.Inside("/mnt"), writable, linuxtest.Mount("/mnt", "tmpfs", "shm", "size=64k,nr_inodes=20,mode=1711,uid=5,gid=6")}, Check: at("/mnt", func(t *testing.T, p report.Path) {
 			linuxtest.Equal(t, "mode and owner", p.Mode+" "+p.Owner, "1711 5:6")
 		}), Differences: []linuxtest.Difference{{Key: "Paths :mnt *", Reason: "mode= counts, as since runc 1.2"}}},
+		{Name: "tmpfs with a list of nodes", Edits: []linuxtest.Edit{writable, linuxtest.Mount("/mnt", "tmpfs", "shm", "mode=755", "mpol=bind:0,0")}, Check: policy, Differences: mode},
+		{Name: "tmpfs with a list of nodes in the middle", Edits: []linuxtest.Edit{writable, linuxtest.Mount("/mnt", "tmpfs", "shm", "mode=755,mpol=bind:0-0,0,size=64k")}, Check: policy, Differences: mode},
 		{Name: "devpts", Edits: []linuxtest.Edit{linuxtest.Inside("/mnt", "/mnt/ptmx"), writable, linuxtest.Mount("/mnt", "devpts", "devpts", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")}, Check: at("/mnt/ptmx", func(t *testing.T, p report.Path) {
 			linuxtest.Equal(t, "ptmx", p.Mode+" "+p.Device, "0666 5:2")
 		})},

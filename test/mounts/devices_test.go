@@ -71,6 +71,9 @@ func TestDevices(t *testing.T) {
 		}},
 		{Name: "no mode", Edits: []linuxtest.Edit{device("/dev/mine", "c", 1, 5, 0)}, Check: node("/dev/mine", "c 1:5 0666 0:0"),
 			Differences: []linuxtest.Difference{{Key: "Paths :dev:mine *", Reason: "without a mode a device has 0666, as since runc 1.2; before, 0"}}},
+		{Name: "set-id bits", Edits: []linuxtest.Edit{device("/dev/mine", "c", 1, 5, 0o6755), device("/mine", "p", 0, 0, 0o4755, 0, 0)}, Check: node("/dev/mine", "c 1:5 0755 0:0")},
+		{Name: "set-id bits and an owner", Edits: []linuxtest.Edit{device("/dev/mine", "c", 1, 5, 0o6755, 5, 6), device("/mine", "b", 7, 201, 0o2711, 5, 6)}, Check: node("/dev/mine", "c 1:5 0755 5:6")},
+		{Name: "sticky, and set-id without execution", Edits: []linuxtest.Edit{device("/dev/mine", "c", 1, 5, 0o3646), device("/mine", "c", 1, 5, 0o3646, 5, 6)}, Check: node("/dev/mine", "c 1:5 3646 0:0")},
 		{Name: "/dev is not writable", Edits: []linuxtest.Edit{func(s *specs.Spec) {
 			for i := range s.Mounts {
 				if s.Mounts[i].Destination == "/dev" {
