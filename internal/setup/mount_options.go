@@ -22,7 +22,6 @@ type mountOptions struct {
 	idmap, ridmap    bool
 	flags            []string // flags that every file system knows
 	super            []string // options of the file system: "key" or "key=value"
-	plain            bool     // at least one option that changes flags was given
 }
 
 type propagation struct {
@@ -70,9 +69,7 @@ func (o *mountOptions) word(s string) bool {
 		// only takes back what was not asked for; silent and iversion do not
 		// exist for fsconfig(2), whose messages are always asked for, and whose
 		// file systems keep versions if they can.
-		o.plain = o.plain || s == "norelatime"
 	case "nostrictatime": // takes back strictatime, and alone is no request
-		o.plain = true
 		if o.set&unix.MOUNT_ATTR_STRICTATIME != 0 {
 			o.attribute("relatime")
 		}
@@ -114,7 +111,6 @@ func (o *mountOptions) propagate(s string) bool {
 func (o *mountOptions) attribute(s string) bool {
 	if set, clear, ok := attribute(s); ok {
 		o.set, o.clear, o.made = o.set&^clear|set, o.clear&^set|clear, o.made&^clear|set
-		o.plain = true
 		return true
 	}
 	if name, ok := strings.CutPrefix(s, "r"); ok {
