@@ -6,7 +6,11 @@ import "golang.org/x/sys/unix"
 // all: it opens little, its limit allows it, and nobody of another container can
 // see it meanwhile.
 func (c *creation) mayHoard() bool {
-	const much, perMount = 256, 4
+	const much = 256
+	perMount := 4
+	if c.env.Locks() {
+		perMount = 6 // two more to have it locked
+	}
 	l := c.b.Spec.Linux
 	if l == nil || perMount*(len(c.b.Spec.Mounts)+len(l.MaskedPaths)+len(l.ReadonlyPaths)+len(l.Devices)) > much/2 {
 		return false

@@ -25,8 +25,8 @@ type tree struct {
 	file  bool
 }
 
-// locks reports whether the container's mounts are to be locked and are not anyway.
-func (e *Env) locks() bool {
+// Locks reports whether the container's mounts are to be locked and are not anyway.
+func (e *Env) Locks() bool {
 	return e.hasNamespace(specs.UserNamespace) && e.newNamespace(specs.MountNamespace) && !e.treesInside && e.Restore == nil
 }
 
@@ -51,7 +51,7 @@ func (e *Env) lockedTrees() []tree {
 
 // holdTrees attaches the trees where the new mount namespace will have its copies.
 func holdTrees(e *Env) error {
-	if !e.locks() {
+	if !e.Locks() {
 		return nil
 	}
 	if err := e.run(); err != nil { // which of them are files
@@ -90,7 +90,7 @@ func holdTrees(e *Env) error {
 
 // copyLocked takes the copies, which are locked now.
 func copyLocked(e *Env) error {
-	if !e.locks() {
+	if !e.Locks() {
 		return nil
 	}
 	for i, t := range e.lockedTrees() {

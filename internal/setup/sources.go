@@ -146,7 +146,7 @@ func (e *Env) copySource(b *kernel.Batch, m *mount) *kernel.Statfs {
 	s := &e.sources[m.index]
 	b.ForPath(m.field+".source", "cannot open", s.path)
 	flags := m.treeFlags()
-	if e.locks() {
+	if e.Locks() {
 		flags |= unix.AT_RECURSIVE // what mounts below cover, copyLocked refuses to show
 	}
 	s.h = b.OpenTree(kernel.CWD(), s.path, flags)
