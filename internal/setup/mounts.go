@@ -207,7 +207,7 @@ func (m *mount) blame() string {
 // unless its options have some or the directory was made for it: images come
 // with a /tmp of mode 1777 or a /run of mode 0755, and runc keeps them.
 func (e *Env) takeMode(m *mount, place *rootfs.Place) {
-	if m.fstype != "tmpfs" || m.sure || m.place.Missing() {
+	if m.fstype != "tmpfs" || m.sure || place.Made {
 		return
 	}
 	for _, o := range m.opt.super {

@@ -51,3 +51,44 @@ func TestLinkOptions(t *testing.T) {
 	}
 	refused(t, h, only(mount("/tmp", "bind", dir+"/link-to-dir", "bind", "src-nofollow")), "mounts[0].destination: /tmp is a directory, but the source is not")
 }
+
+// Mounts that meet because the image has a link: what is listed on one path lies
+// below, covers, or is covered by what is listed on another.
+func TestMountsMeetThroughLinks(t *testing.T) {
+	h := linuxtest.One(t)
+	dir := sources(t, h)
+	mkdir(t, dir+"/empty")
+	tmpfs := func(p string, options ...string) linuxtest.Edit {
+		return linuxtest.Mount(p, "tmpfs", "tmpfs", options...)
+	}
+	mode := func(p, want string) func(*testing.T, *report.Report) {
+		return at(p, func(t *testing.T, got report.Path) {
+			linuxtest.Equal(t, p, got.FileSystem+" "+got.Mode, "0x1021994 "+want)
+		})
+	}
+	set := func(p string) []linuxtest.Difference {
+		return []linuxtest.Difference{{Key: "Mount " + p + " data", Reason: "the mode of the mount point is an option"}}
+	}
+	rows := []linuxtest.Row{
+		{Name: "tmpfs that is missing below a link", Edits: []linuxtest.Edit{tmpfs("/link-to-real/new")}, Check: mode("/real/new", "1777")},
+		{Name: "tmpfs on a dangling link", Edits: []linuxtest.Edit{tmpfs("/dangling")}, Check: mode("/new", "1777")},
+		{Name: "tmpfs that is there below a link", Edits: []linuxtest.Edit{tmpfs("/var/run")}, Check: mode("/run", "0711"), Differences: set(":run")},
+		{Name: "tmpfs on what an earlier mount has made", Edits: []linuxtest.Edit{bind("/a/b", dir+"/dir"), tmpfs("/a")}, Check: mode("/a", "0755"), Differences: set(":a")},
+	}
+	look := linuxtest.Inside("/run", "/run/x", "/run/x/deep", "/run/y/x", "/run/sub", "/run/sub/deep", "/new", "/real/new", "/a")
+	for i := range rows {
+		rows[i].Edits = append([]linuxtest.Edit{look, writable}, rows[i].Edits...)
+		also := rows[i].Prepare
+		rows[i].Prepare = func(t *testing.T, rootfs string) {
+			mkdir(t, rootfs+"/run")
+			mkdir(t, rootfs+"/var")
+			mkdir(t, rootfs+"/real")
+			must(t, os.Chmod(rootfs+"/run", 0o711), os.Symlink("../run", rootfs+"/var/run"), os.Symlink("/real", rootfs+"/link-to-real"), os.Symlink("/new", rootfs+"/dangling"),
+				os.WriteFile(rootfs+"/file", nil, 0o644), os.Symlink("file", rootfs+"/link"))
+			if also != nil {
+				also(t, rootfs)
+			}
+		}
+	}
+	h.Rows(t, rows)
+}
