@@ -91,12 +91,12 @@ func verifyMounts(e *Env) error {
 
 // bent is called for a mount that is reached by a link: it may cover others, or
 // the destinations of later ones, without their paths showing it. So what is
-// attached is verified before, and what was looked up early is dropped.
+// attached is verified before, and what is known of their places is dropped.
 func (e *Env) bent(m *mount) {
 	e.verifyNow()
 	for _, later := range e.mounts[m.index+1:] {
 		later.place = nil
-		later.sure = later.sure && !later.onSysfs()
+		later.sure = false
 	}
 }
 

@@ -70,6 +70,18 @@ func TestMountsMeetThroughLinks(t *testing.T) {
 		return []linuxtest.Difference{{Key: "Mount " + p + " data", Reason: "the mode of the mount point is an option"}}
 	}
 	rows := []linuxtest.Row{
+		{Name: "directory below a tmpfs", Edits: []linuxtest.Edit{tmpfs("/var/run", "mode=711"), bind("/var/run/x", dir+"/dir/sub")}, Check: content("/run/x/deep", "sub")},
+		{Name: "file below a tmpfs", Edits: []linuxtest.Edit{tmpfs("/var/run", "mode=711"), bind("/var/run/x", dir+"/file")}, Check: content("/run/x", "of the host")},
+		{Name: "tmpfs below a tmpfs", Edits: []linuxtest.Edit{tmpfs("/var/run", "mode=711"), tmpfs("/var/run/x")}, Check: mode("/run/x", "1777")},
+		{Name: "deep below a tmpfs", Edits: []linuxtest.Edit{tmpfs("/var/run", "mode=711"), tmpfs("/var/run/y/x")}, Check: mode("/run/y/x", "1777")},
+		{Name: "below a tmpfs that is read-only", Edits: []linuxtest.Edit{tmpfs("/var/run", "ro", "mode=711"), tmpfs("/var/run/x")}, Check: mode("/run/x", "1777")},
+		{Name: "by the real path below a tmpfs", Edits: []linuxtest.Edit{tmpfs("/var/run", "mode=711"), bind("/run/x", dir+"/dir/sub")}, Check: content("/run/x/deep", "sub")},
+		{Name: "dev is a link", Prepare: func(t *testing.T, rootfs string) {
+			must(t, os.Remove(rootfs+"/dev"), os.Symlink("real/dev", rootfs+"/dev"))
+		}, Edits: []linuxtest.Edit{linuxtest.Inside("/dev/null", "/dev/shm", "/dev/pts", "/dev/ptmx", "/dev/fd")}, Check: mode("/dev/shm", "1777")},
+		{Name: "covers a made mount point", Edits: []linuxtest.Edit{tmpfs("/run", "mode=711"), bind("/var/run", dir+"/empty"), bind("/run/x", dir+"/dir/sub")}, Check: content("/run/x/deep", "sub")},
+		{Name: "covers a made mount point with a directory", Edits: []linuxtest.Edit{tmpfs("/run", "mode=711"), bind("/var/run", dir+"/dir"), tmpfs("/run/sub")}, Check: mode("/run/sub", "1777"), Differences: set(":run:sub")},
+		{Name: "covers no made mount point", Edits: []linuxtest.Edit{tmpfs("/run", "mode=711"), bind("/link", dir+"/file"), tmpfs("/run/x")}, Check: mode("/run/x", "1777")},
 		{Name: "tmpfs that is missing below a link", Edits: []linuxtest.Edit{tmpfs("/link-to-real/new")}, Check: mode("/real/new", "1777")},
 		{Name: "tmpfs on a dangling link", Edits: []linuxtest.Edit{tmpfs("/dangling")}, Check: mode("/new", "1777")},
 		{Name: "tmpfs that is there below a link", Edits: []linuxtest.Edit{tmpfs("/var/run")}, Check: mode("/run", "0711"), Differences: set(":run")},
