@@ -26,7 +26,7 @@ const (
 // The walk is component by component, with a round trip for each: Look serves
 // the usual case.
 func (r *Root) Make(field, p string, dir bool) (*Place, error) {
-	w := walk{root: r, field: field, path: p, rest: split(p)}
+	w := walk{root: r, field: field, path: p, rest: split(p), make: true}
 	h, err := w.run(dir)
 	if err != nil {
 		w.refuse(err)
@@ -69,9 +69,12 @@ type walk struct {
 	field string
 	path  string
 	dirs  []kernel.Handle
+	stats []*kernel.Stat  // of dirs but the root, and of a file at the end
 	all   []kernel.Handle // what has been opened
 	rest  []string
 	links int
+	make  bool // what is missing is made
+	gone  bool // what is missing was not
 	made  bool // where it is was missing
 }
 
@@ -111,12 +114,12 @@ func (w *walk) run(dir bool) (kernel.Handle, error) {
 // up goes to the parent; the root is its own.
 func (w *walk) up() {
 	if len(w.dirs) > 1 {
-		w.dirs = w.dirs[:len(w.dirs)-1]
+		w.dirs, w.stats = w.dirs[:len(w.dirs)-1], w.stats[:len(w.stats)-1]
 	}
 }
 
 // step opens one component, makes it if it is missing, follows it if it is a
-// link. done means that it is a file and the last component.
+// link. done means that it is the end: a file and the last component, or missing.
 func (w *walk) step(name string, dir bool) (h kernel.Handle, done bool, err error) {
 	here := w.dirs[len(w.dirs)-1]
 	b := &kernel.Batch{}
@@ -130,6 +133,10 @@ func (w *walk) step(name string, dir bool) (h kernel.Handle, done bool, err erro
 	if err := w.root.K.Run(b); err != nil {
 		return h, false, err
 	}
+	if h.Errno() == unix.ENOENT && !w.make {
+		w.gone = true
+		return here, true, nil
+	}
 	if h.Errno() == unix.ENOENT {
 		if h, st, err = w.create(here, name, dir); err != nil {
 			return h, false, err
@@ -142,7 +149,7 @@ func (w *walk) step(name string, dir bool) (h kernel.Handle, done bool, err erro
 	}
 	switch st.Type() {
 	case unix.S_IFDIR:
-		w.dirs = append(w.dirs, h)
+		w.dirs, w.stats = append(w.dirs, h), append(w.stats, st)
 		return h, false, nil
 	case unix.S_IFLNK:
 		if err := w.refuseMagic(here, name, h); err != nil {
@@ -153,6 +160,7 @@ func (w *walk) step(name string, dir bool) (h kernel.Handle, done bool, err erro
 	if len(w.rest) > 0 {
 		return h, false, fmt.Errorf("%s: cannot open %s: %q on the way is not a directory", w.field, w.path, name)
 	}
+	w.stats = append(w.stats, st)
 	return h, true, nil
 }
 
@@ -187,7 +195,7 @@ func (w *walk) follow(target string) error {
 		return fmt.Errorf("%s: cannot open %s: an empty symbolic link", w.field, w.path)
 	}
 	if target[0] == '/' {
-		w.dirs = w.dirs[:1]
+		w.dirs, w.stats = w.dirs[:1], w.stats[:0]
 	}
 	w.rest = append(split(target), w.rest...)
 	return nil
