@@ -278,7 +278,7 @@ func TestMasksAndReadOnlyThroughLinks(t *testing.T) {
 	}
 	h.Rows(t, rows)
 	for _, field := range []string{"maskedPaths", "readonlyPaths"} {
-		for _, p := range []string{"/to-root"} {
+		for _, p := range []string{"/", "/tmp/..", "/to-root"} {
 			refused(t, h, func(s *specs.Spec) {
 				if field == "maskedPaths" {
 					s.Linux.MaskedPaths = []string{p}
