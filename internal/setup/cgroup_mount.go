@@ -13,7 +13,7 @@ import (
 // without one it is a copy of that directory (cgroups(7)). All are read-only
 // if the mount is.
 func (e *Env) addCgroupV1(m *mount) error {
-	top := &mount{Mount: &specs.Mount{Source: "tmpfs"}, index: m.index, field: m.field, where: m.where, path: m.path, fstype: "tmpfs", place: m.place, above: m.above, sure: m.sure}
+	top := &mount{Mount: &specs.Mount{Source: "tmpfs"}, index: m.index, field: m.field, where: m.where, path: m.path, fstype: "tmpfs", place: m.place, above: m.above, sure: m.sure, under: m.under}
 	top.opt = m.opt
 	top.opt.super, top.opt.flags = []string{"mode=755"}, nil
 	if err := e.build(top); err != nil {
