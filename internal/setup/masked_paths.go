@@ -157,16 +157,19 @@ func maskPaths(e *Env) error {
 	if e.masked, err = e.there(e.masked); err != nil {
 		return err
 	}
-	var file, dir kernel.Handle
 	for _, c := range e.masked {
+		if e.lockedAbove(c) { // what was opened lies under the read-only copy now
+			e.B.For(c.field, "cannot mask "+c.place.Path)
+			e.B.Close(c.place.H)
+			c.place.H = e.B.Openat2(e.Root.Dir, c.place.Path, unix.O_PATH, 0, kernel.InRoot)
+		}
+	}
+	var file, dir kernel.Handle
+	for _, c := range e.masked { // only now: one may hide another
 		e.B.For(c.field, "cannot mask "+c.place.Path)
 		first := &file
 		if c.place.IsDir() {
 			first = &dir
-		}
-		if e.lockedAbove(c) { // what was opened lies under the read-only copy now
-			e.B.Close(c.place.H)
-			c.place.H = e.B.Openat2(e.Root.Dir, c.place.Path, unix.O_PATH, 0, kernel.InRoot)
 		}
 		switch {
 		case first.Valid():

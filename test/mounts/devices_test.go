@@ -188,6 +188,11 @@ func TestMasksAndReadOnly(t *testing.T) {
 			linuxtest.Equal(t, "writing below read-only", r.Paths["/etc/passwd"].WriteError, "read-only file system")
 			linuxtest.Equal(t, "writing to /", r.Paths["/"].WriteError, "")
 		}},
+		{Name: "masked below masked below read-only", Edits: []linuxtest.Edit{paths("/dir/sub /dir/sub/file /file", "/dir")}, Check: func(t *testing.T, r *report.Report) {
+			linuxtest.Equal(t, "what is hidden", r.Paths["/dir/sub/file"].Error, "no such file or directory")
+			linuxtest.Equal(t, "names", len(r.Paths["/dir/sub"].Names), 0)
+			linuxtest.Equal(t, "writing", r.Paths["/dir"].WriteError, "read-only file system")
+		}, Differences: []linuxtest.Difference{{Key: "Mount :dir:sub:file *", Reason: "tongs looks paths up before it masks any"}}},
 		{Name: "read-only through a link", Edits: []linuxtest.Edit{paths("", "/link-to-dir /dangling")}, Check: func(t *testing.T, r *report.Report) {
 			linuxtest.Equal(t, "writing", r.Paths["/dir"].WriteError, "read-only file system")
 		}},
