@@ -64,6 +64,38 @@ func (e *Env) again() func(*covered) bool {
 	}
 }
 
+// lookAgain looks the masked paths up by their names when the read-only copies are
+// laid and no mask is yet. Where a path leads to another place then, a copy hides the
+// one that was opened before, and both get a mask.
+func (e *Env) lookAgain() error {
+	if !e.linked || len(e.readonly) == 0 || len(e.masked) == 0 {
+		return nil
+	}
+	var again []*covered
+	for _, c := range e.masked {
+		e.B.For(c.field, "cannot look up "+c.place.Path)
+		again = append(again, &covered{field: c.field, place: e.Root.Follow(e.B, c.place.Path)})
+	}
+	if err := e.Sync(); err != nil {
+		return err
+	}
+	for i, c := range e.masked {
+		now := again[i]
+		if err := e.Root.Settle(now.field, now.place); err != nil {
+			return err
+		}
+		if now.place.Errno() != 0 {
+			return rootfs.Elsewhere(now.field, now.place.Path)
+		}
+		if now.place.Stat.IsOneOf([]*kernel.Stat{c.place.Stat}) {
+			e.B.Close(now.place.H)
+		} else {
+			e.masked = append(e.masked, now)
+		}
+	}
+	return nil
+}
+
 // verifyLinked is verifyPaths for the case that links lead to some of the paths. Not
 // each path has what was laid for it on top; but there must be a mask on it or above,
 // or, for a read-only path, a read-only copy.
@@ -78,22 +110,20 @@ func (e *Env) verifyLinked() error {
 			e.B.Allow(unix.ENOENT) // it lies below a mask
 		}
 	}
-	if err := e.Sync(); err != nil { // a mask that is not seen is laid again, with all rights
+	if err := e.Sync(); err != nil { // the ways are walked with all rights
 		return err
 	}
 	on := func(st *kernel.Stat, roots []*kernel.Stat) bool { return st.Errno() == 0 && st.IsOneOf(roots) }
 	for i, c := range e.masked {
 		if !on(found[0][i], masks) {
-			again, err := e.maskAgain(c, masks, copies)
-			if err != nil {
+			if err := e.verifyWay(c, masks, nil); err != nil {
 				return err
 			}
-			masks = append(masks, again...)
 		}
 	}
 	for i, c := range e.readonly {
 		if st := found[1][i]; !on(st, masks) && !on(st, copies) {
-			if err := e.verifyLocked(c, masks, copies); err != nil {
+			if err := e.verifyWay(c, masks, copies); err != nil {
 				return err
 			}
 		}
@@ -114,36 +144,9 @@ func (e *Env) tops(list []*covered) []*kernel.Stat {
 	return roots
 }
 
-// maskAgain verifies a path that does not lead to a mask: it lies below one, or
-// a read-only copy hides the mask, whose place was opened before. Then the path gets
-// one on the copy, whose root is returned. Nothing else may be there.
-func (e *Env) maskAgain(c *covered, masks, copies []*kernel.Stat) (again []*kernel.Stat, err error) {
-	way, err := e.Root.Trace(c.field, c.place.Path)
-	if err != nil {
-		return nil, err
-	}
-	b := &kernel.Batch{}
-	b.For(c.field, "cannot mask "+c.place.Path)
-	switch {
-	case way.Within(masks):
-	case way.H.Valid() && way.Within(copies):
-		mask := b.OpenTree(c.mount, "", unix.OPEN_TREE_CLONE)
-		b.MoveMount(mask, way.H)
-		again = append(again, b.Stat(mask))
-		rootfs.ExpectInside(b, c.field, c.place.Path, again...)
-		b.Close(mask)
-	default:
-		b.Check(func() error { return rootfs.Elsewhere(c.field, c.place.Path) })
-	}
-	if way.H.Valid() {
-		b.Close(way.H)
-	}
-	return again, e.K.Run(b)
-}
-
-// verifyLocked verifies a read-only path that leads to the root of nothing that was
-// laid: it lies below a mask or in a read-only copy.
-func (e *Env) verifyLocked(c *covered, masks, copies []*kernel.Stat) error {
+// verifyWay verifies a path that leads to the root of nothing that was laid: it lies
+// below a mask or, if it is to be read-only, in a read-only copy.
+func (e *Env) verifyWay(c *covered, masks, copies []*kernel.Stat) error {
 	way, err := e.Root.Trace(c.field, c.place.Path)
 	if err != nil {
 		return err

@@ -157,8 +157,11 @@ func maskPaths(e *Env) error {
 	if e.masked, err = e.there(e.masked); err != nil {
 		return err
 	}
+	if err := e.lookAgain(); err != nil {
+		return err
+	}
 	for _, c := range e.masked {
-		if e.lockedAbove(c) { // what was opened lies under the read-only copy now
+		if !e.linked && e.lockedAbove(c) { // what was opened lies under the read-only copy now
 			e.B.For(c.field, "cannot mask "+c.place.Path)
 			e.B.Close(c.place.H)
 			c.place.H = e.B.Openat2(e.Root.Dir, c.place.Path, unix.O_PATH, 0, kernel.InRoot)

@@ -217,7 +217,7 @@ func TestMasksAndReadOnlyThroughLinks(t *testing.T) {
 		mkdir(t, rootfs+"/d/s")
 		mkdir(t, rootfs+"/e")
 		must(t, os.WriteFile(rootfs+"/d/secret", []byte("secret"), 0o644), os.WriteFile(rootfs+"/d/s/deep", []byte("deep"), 0o644), os.WriteFile(rootfs+"/f", []byte("f"), 0o644),
-			os.Symlink("/d", rootfs+"/ld"), os.Symlink("f", rootfs+"/lf"), os.Symlink("../e", rootfs+"/d/le"), os.Symlink("d/secret", rootfs+"/lsecret"), os.Link(rootfs+"/f", rootfs+"/hard"))
+			os.Symlink("/d", rootfs+"/ld"), os.Symlink("f", rootfs+"/lf"), os.Symlink("../e", rootfs+"/d/le"), os.Symlink("/d/s", rootfs+"/e/ls"), os.Symlink("e/ls", rootfs+"/le-ls"), os.Symlink("d/secret", rootfs+"/lsecret"), os.Link(rootfs+"/f", rootfs+"/hard"))
 	}
 	null := linuxtest.Difference{Key: "Mount :*secret* *", Reason: "the host's null device masks files; not of what a mask hides"}
 	file := linuxtest.Difference{Key: "Mount :[fd]* *", Reason: "the host's null device masks files"}
@@ -248,6 +248,8 @@ func TestMasksAndReadOnlyThroughLinks(t *testing.T) {
 		{"/ld/s/deep /ld/s", "/d", "/d/s", "/d"},
 		{"/ld/secret /lsecret", "/d", "/d/secret", "/d"},
 		{"/ld/s", "/d /ld/s/deep", "/d/s", "/d"},
+		{"/le-ls /e", "/ld", "/e /d/s", "/d"},
+		{"/e/ls /e", "/ld", "/e /d/s", "/d"},
 		{"/d", "/ld", "/d", "/d"},
 		{"/ld", "/d", "/d", "/d"},
 		{"/d", "/ld/s", "/d", "/d"},
