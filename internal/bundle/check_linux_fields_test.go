@@ -71,6 +71,10 @@ func TestCheckPaths(t *testing.T) {
 			`linux.readonlyPaths[0]: "" is not an absolute path`,
 			`linux.readonlyPaths[1]: "/\x00" contains NUL`,
 		}},
+		{"root", linux(func(l *specs.Linux) { l.MaskedPaths, l.ReadonlyPaths = []string{"/a", "//"}, []string{"/a/.."} }), []string{
+			`linux.maskedPaths[1]: the root directory itself can be neither masked nor a read-only path; root.readonly makes it read-only`,
+			`linux.readonlyPaths[0]: the root directory itself can be neither masked nor a read-only path; root.readonly makes it read-only`,
+		}},
 		{"no mount namespace", func(s *specs.Spec) { without(s, specs.MountNamespace) }, []string{
 			`linux.maskedPaths: needs a mount namespace in linux.namespaces`,
 			`linux.readonlyPaths: needs a mount namespace in linux.namespaces`,

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"path"
 	"slices"
 	"strings"
 
@@ -33,7 +34,9 @@ func checkHiddenPaths(c *checker, linux *specs.Linux) {
 			c.Addf(field.path, "needs a mount namespace in linux.namespaces")
 		}
 		for i, value := range field.values {
-			if !strings.HasPrefix(value, "/") {
+			if path.Clean(value) == "/" {
+				c.Addf(at(field.path, i), "the root directory itself can be neither masked nor a read-only path; root.readonly makes it read-only")
+			} else if !strings.HasPrefix(value, "/") {
 				c.Addf(at(field.path, i), "%s is not an absolute path", quote(value))
 			} else if strings.IndexByte(value, 0) >= 0 {
 				checkNUL(c, at(field.path, i), value)

@@ -217,6 +217,16 @@ func (s *Stat) Dev() uint64 {
 // MountID returns the id of the mount that the file was opened in.
 func (s *Stat) MountID() uint64 { return binary.NativeEndian.Uint64(s.mem[144:]) }
 
+// IsOneOf reports whether the file is the same as another in the same mount.
+func (s *Stat) IsOneOf(list []*Stat) bool {
+	for _, other := range list {
+		if s.MountID() == other.MountID() && s.Ino() == other.Ino() {
+			return true
+		}
+	}
+	return false
+}
+
 // Fake fills in what a recorder answers: mode and mount id.
 func (s *Stat) Fake(mode uint16, mount uint64) {
 	FakeStatx(s.mem[:], mode, mount)
@@ -245,12 +255,9 @@ func (b *Batch) Fstatfs(h Handle) *Statfs {
 // struct statfs on every 64-bit architecture.
 func (s *Statfs) Type() int64 { return int64(binary.NativeEndian.Uint64(s.mem[:])) }
 
-// MountAttrs returns the flags of the mount, and of its file system, that bear the
-// same numbers as those of mount_setattr(2): MOUNT_ATTR_RDONLY, _NOSUID, _NODEV and
-// _NOEXEC (f_flags, 2.6.36).
-func (s *Statfs) MountAttrs() uint64 {
-	return binary.NativeEndian.Uint64(s.mem[80:]) & (unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC)
-}
+// Flags returns ST_RDONLY and the like, of the mount and of the file system (f_flags,
+// 2.6.36). Those that mount_setattr(2) knows bear the same numbers there.
+func (s *Statfs) Flags() uint64 { return binary.NativeEndian.Uint64(s.mem[80:]) }
 
 // UID returns the file's owner.
 func (s *Stat) UID() uint32 { return binary.NativeEndian.Uint32(s.mem[20:]) }

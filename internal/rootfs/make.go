@@ -26,7 +26,7 @@ const (
 // The walk is component by component, with a round trip for each: Look serves
 // the usual case.
 func (r *Root) Make(field, p string, dir bool) (*Place, error) {
-	w := walk{root: r, field: field, path: p, rest: split(p)}
+	w := walk{root: r, field: field, path: p, rest: split(p), make: true}
 	h, err := w.run(dir)
 	if err != nil {
 		w.refuse(err)
@@ -38,7 +38,7 @@ func (r *Root) Make(field, p string, dir bool) (*Place, error) {
 	if top { // the caller closes what it gets
 		h = b.Openat2(r.Dir, ".", unix.O_PATH, 0, kernel.InRootReal)
 	}
-	pl := &Place{Path: Clean(p), H: h, Stat: b.Stat(h), Top: top, Bent: w.links > 0}
+	pl := &Place{Path: Clean(p), H: h, Stat: b.Stat(h), Top: top, Bent: w.links > 0, Made: w.made}
 	w.closeOthers(b, h)
 	if err := r.K.Run(b); err != nil {
 		return nil, err
@@ -69,9 +69,13 @@ type walk struct {
 	field string
 	path  string
 	dirs  []kernel.Handle
+	stats []*kernel.Stat  // of dirs but the root, and of a file at the end
 	all   []kernel.Handle // what has been opened
 	rest  []string
 	links int
+	make  bool // what is missing is made
+	gone  bool // what is missing was not
+	made  bool // where it is was missing
 }
 
 func split(p string) []string {
@@ -94,7 +98,7 @@ func (w *walk) run(dir bool) (kernel.Handle, error) {
 			return kernel.Handle{}, fmt.Errorf("%s: %s has more than %d components", w.field, w.path, maxSteps)
 		}
 		name := w.rest[0]
-		w.rest = w.rest[1:]
+		w.rest, w.made = w.rest[1:], false
 		if name == ".." {
 			w.up()
 			continue
@@ -110,12 +114,12 @@ func (w *walk) run(dir bool) (kernel.Handle, error) {
 // up goes to the parent; the root is its own.
 func (w *walk) up() {
 	if len(w.dirs) > 1 {
-		w.dirs = w.dirs[:len(w.dirs)-1]
+		w.dirs, w.stats = w.dirs[:len(w.dirs)-1], w.stats[:len(w.stats)-1]
 	}
 }
 
 // step opens one component, makes it if it is missing, follows it if it is a
-// link. done means that it is a file and the last component.
+// link. done means that it is the end: a file and the last component, or missing.
 func (w *walk) step(name string, dir bool) (h kernel.Handle, done bool, err error) {
 	here := w.dirs[len(w.dirs)-1]
 	b := &kernel.Batch{}
@@ -129,6 +133,10 @@ func (w *walk) step(name string, dir bool) (h kernel.Handle, done bool, err erro
 	if err := w.root.K.Run(b); err != nil {
 		return h, false, err
 	}
+	if h.Errno() == unix.ENOENT && !w.make {
+		w.gone = true
+		return here, true, nil
+	}
 	if h.Errno() == unix.ENOENT {
 		if h, st, err = w.create(here, name, dir); err != nil {
 			return h, false, err
@@ -141,7 +149,7 @@ func (w *walk) step(name string, dir bool) (h kernel.Handle, done bool, err erro
 	}
 	switch st.Type() {
 	case unix.S_IFDIR:
-		w.dirs = append(w.dirs, h)
+		w.dirs, w.stats = append(w.dirs, h), append(w.stats, st)
 		return h, false, nil
 	case unix.S_IFLNK:
 		if err := w.refuseMagic(here, name, h); err != nil {
@@ -152,6 +160,7 @@ func (w *walk) step(name string, dir bool) (h kernel.Handle, done bool, err erro
 	if len(w.rest) > 0 {
 		return h, false, fmt.Errorf("%s: cannot open %s: %q on the way is not a directory", w.field, w.path, name)
 	}
+	w.stats = append(w.stats, st)
 	return h, true, nil
 }
 
@@ -186,7 +195,7 @@ func (w *walk) follow(target string) error {
 		return fmt.Errorf("%s: cannot open %s: an empty symbolic link", w.field, w.path)
 	}
 	if target[0] == '/' {
-		w.dirs = w.dirs[:1]
+		w.dirs, w.stats = w.dirs[:1], w.stats[:0]
 	}
 	w.rest = append(split(target), w.rest...)
 	return nil
@@ -202,11 +211,11 @@ func (w *walk) create(here kernel.Handle, name string, dir bool) (kernel.Handle,
 	} else {
 		b.Mknodat(here, name, unix.S_IFREG|0o644, 0)
 	}
-	b.Allow(unix.EEXIST)
+	made := b.Allow(unix.EEXIST).Last()
 	h := b.Openat2(here, name, unix.O_PATH|unix.O_NOFOLLOW, 0, kernel.InRoot)
 	st := b.Stat(h)
 	b.Check(func() error {
-		w.all = append(w.all, h)
+		w.all, w.made = append(w.all, h), made.Errno() == 0
 		if st.Type() == unix.S_IFLNK {
 			return fmt.Errorf("%s: cannot make %s: %q has become a symbolic link: the root file system is being changed", w.field, w.path, name)
 		}

@@ -223,7 +223,7 @@ func (tr *tree) closeLeft() {
 	}
 }
 
-// compare looks a path up in three ways that make nothing.
+// compare looks a path up in four ways that make nothing.
 func (tr *tree) compare(model *node, p string) {
 	tr.t.Helper()
 	want, e := model.resolve(p, rules{links: true})
@@ -242,6 +242,43 @@ func (tr *tree) compare(model *node, p string) {
 	}
 	tr.comparePlace("Follow", p, follow, want, e)
 	tr.comparePlace("Look", p, look, plain, plainErr)
+	tr.compareTrace(p, want, e)
+}
+
+// compareTrace compares the way to a path with the model's, whose parents it goes
+// through.
+func (tr *tree) compareTrace(p string, want *node, e unix.Errno) {
+	tr.t.Helper()
+	way, err := tr.root.Trace("field", p)
+	if e == unix.ENOTDIR && err == nil {
+		return // Trace does not mind a slash or dot behind a file
+	}
+	if (err == nil) != (e == 0 || e == unix.ENOENT) {
+		tr.t.Errorf("Trace(%q): got %v, the model %v", p, err, e)
+	}
+	if err != nil {
+		return
+	}
+	if way.H.Valid() {
+		n, _, _ := way.H.Number(nil)
+		defer unix.Close(int(n))
+	}
+	if there := e == 0 && want.parent != want; there != way.H.Valid() {
+		tr.t.Errorf("Trace(%q): something is there: %v, the model %v", p, way.H.Valid(), there)
+	}
+	if e != 0 {
+		return
+	}
+	var inodes, parents []uint64
+	for _, st := range way.Stats {
+		inodes = append(inodes, st.Ino())
+	}
+	for ; want.parent != want; want = want.parent {
+		parents = append(parents, tr.lstat(want).ino)
+	}
+	if slices.Reverse(parents); !slices.Equal(inodes, parents) {
+		tr.t.Errorf("Trace(%q): the way is %v, the model's %v", p, inodes, parents)
+	}
 }
 
 func (tr *tree) comparePlace(how, p string, pl *rootfs.Place, want *node, e unix.Errno) {

@@ -34,7 +34,8 @@ type Place struct {
 	Stat *kernel.Stat   // nil of LookHere
 	FS   *kernel.Statfs // nil unless somebody has asked
 	Top  bool           // of Make: links led to the root directory itself
-	Bent bool           // of Make: a link was followed, so the path does not show where it leads
+	Bent bool           // of Make and Through: a link was followed, so the path does not show where it leads
+	Made bool           // of Make: the place was missing
 	Link bool           // a symbolic link at the end of the path, or mounted there, is meant itself
 
 	// Refused says why, if it is set, when the kernel does not attach a mount here
@@ -75,12 +76,18 @@ func (r *Root) Follow(b *kernel.Batch, p string) *Place {
 	return r.open(b, p, kernel.InRoot)
 }
 
-// FollowIn is Follow from a mount in which the path p is rel: it finds what
-// lies there even if p leads elsewhere by now.
-func (r *Root) FollowIn(b *kernel.Batch, mount kernel.Handle, rel, p string) *Place {
-	pl := open(b, mount, rel, unix.O_PATH, kernel.InRoot)
+// LookIn is Look from a mount in which the path p is rel: it finds what lies
+// there even if p leads elsewhere by now.
+func (r *Root) LookIn(b *kernel.Batch, mount kernel.Handle, rel, p string) *Place {
+	pl := open(b, mount, rel, unix.O_PATH, kernel.InRootReal)
 	pl.Path = p
 	return pl
+}
+
+// Through is Follow for a Place of Look or LookIn that has a link on its way (ELOOP).
+func (p *Place) Through(b *kernel.Batch) {
+	again := open(b, p.dir, p.rel, p.flags, kernel.InRoot)
+	p.H, p.Stat, p.Bent = again.H, again.Stat, true
 }
 
 // Itself is Follow that does not follow a link at the end of the path.
@@ -206,11 +213,14 @@ func ExpectInside(b *kernel.Batch, field, p string, roots ...*kernel.Stat) {
 }
 
 func compare(field, p string, again *kernel.Stat, roots []*kernel.Stat) error {
-	for _, root := range roots {
-		if again.MountID() == root.MountID() && again.Ino() == root.Ino() {
-			return nil
-		}
+	if again.IsOneOf(roots) {
+		return nil
 	}
+	return Elsewhere(field, p)
+}
+
+// Elsewhere is the error for a path that does not lead to what was attached there.
+func Elsewhere(field, p string) error {
 	return fmt.Errorf("%s: the path %s leads elsewhere than to the mount that was just attached there: the root file system is being changed", field, p)
 }
 

@@ -49,7 +49,8 @@ func (e *Env) attach(m *mount, place *rootfs.Place) {
 // whoever moved a directory on the way has made it lead elsewhere. For most
 // mounts that is done when the container's root is the process's (verifyMounts),
 // by one call and as the program will see it; at once for a mount that will not
-// be on top by then, or that a hook may cover.
+// be on top by then, or that a hook may cover. What is reached by a link may be
+// covered by a mount on any path.
 func (e *Env) expect(m *mount, place *rootfs.Place) {
 	if m.path == "/" {
 		return // a mount over the root is not seen from the handle below it
@@ -63,7 +64,7 @@ func (e *Env) expect(m *mount, place *rootfs.Place) {
 		e.unverified = make([]attached, 0, len(e.mounts))
 	}
 	e.unverified = append(e.unverified, attached{m.where, place, root})
-	if m.under || place.Link || e.hooksBeforePivot() {
+	if m.under || place.Link || place.Bent || e.hooksBeforePivot() {
 		e.verifyNow()
 	}
 }
@@ -95,12 +96,12 @@ func verifyMounts(e *Env) error {
 
 // bent is called for a mount that is reached by a link: it may cover others, or
 // the destinations of later ones, without their paths showing it. So what is
-// attached is verified before, and what was looked up early is dropped.
+// attached is verified before, and what is known of their places is dropped.
 func (e *Env) bent(m *mount) {
 	e.verifyNow()
 	for _, later := range e.mounts[m.index+1:] {
 		later.place = nil
-		later.sure = later.sure && !later.onSysfs()
+		later.sure = false
 	}
 }
 

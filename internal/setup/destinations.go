@@ -81,9 +81,14 @@ func (e *Env) destination(m *mount) (*rootfs.Place, error) {
 	if m.place == nil {
 		e.B.ForPath(m.where, "cannot look up", m.path)
 		m.place = e.Root.Look(e.B, m.path)
+		var above *kernel.Stat
+		if m.made {
+			above = e.B.Stat(m.above.h)
+		}
 		if err := e.Sync(); err != nil {
 			return nil, err
 		}
+		m.made = m.made && m.place.Errno() == 0 && m.place.Stat.MountID() == above.MountID()
 	}
 	if m.opt.linkDestination {
 		if err := e.lookAtLink(m); err != nil {

@@ -125,6 +125,7 @@ type Env struct {
 	passwd   *passwd
 	masked   []*covered
 	readonly []*covered
+	linked   bool // a link leads to one of these
 	environ  []string
 	program  string // what is executed, as found
 	search   []*candidate

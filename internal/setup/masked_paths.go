@@ -15,7 +15,7 @@ import (
 type covered struct {
 	field string
 	place *rootfs.Place
-	mount kernel.Handle // what lies on it now
+	mount kernel.Handle // what was laid on it, if anything was
 }
 
 // lookUpPaths asks for all masked and read-only paths at once.
@@ -40,9 +40,9 @@ func (e *Env) lookUp(name string, paths []string) []*covered {
 		c := &covered{field: item(name, i)}
 		e.B.For(c.field, "cannot look up "+p)
 		if m, rel := e.kernelMount(p); m != nil {
-			c.place = e.Root.FollowIn(e.B, m.h, rel, p)
+			c.place = e.Root.LookIn(e.B, m.h, rel, p)
 		} else {
-			c.place = e.Root.Follow(e.B, p)
+			c.place = e.Root.Look(e.B, p)
 		}
 		list = append(list, c)
 	}
@@ -120,14 +120,26 @@ func (e *Env) there(list []*covered) ([]*covered, error) {
 // lockPaths lays a read-only copy of itself, and of all mounts below, over
 // each read-only path (runtime-spec 1.3, config-linux § Readonly Paths).
 func lockPaths(e *Env) error {
-	var err error
+	err := e.followPaths()
+	if err != nil {
+		return err
+	}
 	if e.readonly, err = e.there(e.readonly); err != nil {
 		return err
 	}
-	e.readonly = slices.DeleteFunc(slices.Clone(e.readonly), e.lockedAbove)
+	e.readonly = slices.DeleteFunc(slices.Clone(e.readonly), func(c *covered) bool { return !c.place.Bent && e.lockedAbove(c) })
+	again := e.again()
 	for _, c := range e.readonly {
 		e.B.For(c.field, "cannot make "+c.place.Path+" read-only")
-		c.mount = e.B.OpenTree(c.place.H, "", unix.OPEN_TREE_CLONE|unix.AT_RECURSIVE)
+		flags := uint(unix.OPEN_TREE_CLONE | unix.AT_RECURSIVE)
+		if again(c) { // a copy with that of before in it would have this on top
+			if c.place.IsDir() {
+				e.B.Close(c.place.H)
+				continue
+			}
+			flags = unix.OPEN_TREE_CLONE // it may be another name of the file
+		}
+		c.mount = e.B.OpenTree(c.place.H, "", flags)
 		e.B.MountSetattr(c.mount, unix.AT_RECURSIVE, kernel.MountAttr{Set: unix.MOUNT_ATTR_RDONLY})
 		e.B.MoveMount(c.mount, c.place.H)
 		e.B.Close(c.place.H)
@@ -145,16 +157,22 @@ func maskPaths(e *Env) error {
 	if e.masked, err = e.there(e.masked); err != nil {
 		return err
 	}
-	var file, dir kernel.Handle
+	if err := e.lookAgain(); err != nil {
+		return err
+	}
 	for _, c := range e.masked {
+		if !e.linked && e.lockedAbove(c) { // what was opened lies under the read-only copy now
+			e.B.For(c.field, "cannot mask "+c.place.Path)
+			e.B.Close(c.place.H)
+			c.place.H = e.B.Openat2(e.Root.Dir, c.place.Path, unix.O_PATH, 0, kernel.InRoot)
+		}
+	}
+	var file, dir kernel.Handle
+	for _, c := range e.masked { // only now: one may hide another
 		e.B.For(c.field, "cannot mask "+c.place.Path)
 		first := &file
 		if c.place.IsDir() {
 			first = &dir
-		}
-		if e.lockedAbove(c) { // what was opened lies under the read-only copy now
-			e.B.Close(c.place.H)
-			c.place.H = e.B.Openat2(e.Root.Dir, c.place.Path, unix.O_PATH, 0, kernel.InRoot)
 		}
 		switch {
 		case first.Valid():
@@ -184,6 +202,9 @@ func (e *Env) emptyDir() kernel.Handle {
 // verifyPaths looks up each masked and read-only path again: what was laid over
 // it must be on top, or the container does not start.
 func verifyPaths(e *Env) error {
+	if e.linked {
+		return e.verifyLinked()
+	}
 	for _, list := range [][]*covered{e.readonly, e.masked} {
 		var tops []*kernel.Stat
 		for _, c := range list {
@@ -196,12 +217,18 @@ func verifyPaths(e *Env) error {
 			}
 		}
 	}
+	e.closeCovers()
+	return nil
+}
+
+func (e *Env) closeCovers() {
 	for _, list := range [][]*covered{e.readonly, e.masked} {
 		for _, c := range list {
-			e.B.Close(c.mount)
+			if c.mount.Valid() {
+				e.B.Close(c.mount)
+			}
 		}
 	}
-	return nil
 }
 
 // lockedAbove reports whether c lies below a read-only path: the copy that is

@@ -27,6 +27,7 @@ type mount struct {
 	place  *rootfs.Place // looked up early, if it could be
 	above  *mount        // the earlier mount in which the destination lies
 	sure   bool          // the mount point is a directory in above, which need not be asked
+	made   bool          // fill has made the mount point, in above
 	under  bool          // a later mount hides it
 	lock   bool          // to be made read-only when it is filled
 
@@ -147,7 +148,7 @@ func (e *Env) addMount(m *mount) error {
 	if m.fstype == "proc" && !e.proc.Valid() {
 		e.proc = m.h
 	}
-	e.fill(m)
+	e.fill(m, place)
 	if err := e.copyUp(m, place); err != nil {
 		return err
 	}
@@ -203,7 +204,7 @@ func (m *mount) blame() string {
 // unless its options have some or the directory was made for it: images come
 // with a /tmp of mode 1777 or a /run of mode 0755, and runc keeps them.
 func (e *Env) takeMode(m *mount, place *rootfs.Place) {
-	if m.fstype != "tmpfs" || m.sure || m.place.Missing() {
+	if m.fstype != "tmpfs" || m.sure || m.made || place.Made {
 		return
 	}
 	for _, o := range m.opt.super {
@@ -287,13 +288,17 @@ func (e *Env) sharesMounts() bool {
 }
 
 // fill makes what is known to be missing in a new tmpfs while nobody can see
-// it: the nodes and links of /dev, and the mount points of later mounts.
-func (e *Env) fill(m *mount) {
+// it: the nodes and links of /dev, and the mount points of later mounts. If a link
+// leads to the tmpfs, it leads to these, too, so that they are looked up.
+func (e *Env) fill(m *mount, place *rootfs.Place) {
 	if !m.fresh() {
 		return
 	}
 	if m.path == "/dev" {
 		e.fillDev(m.h)
+	}
+	if place.Bent {
+		return
 	}
 	made := map[string]bool{}
 	for _, later := range e.mounts[m.index+1:] {
@@ -305,6 +310,6 @@ func (e *Env) fill(m *mount) {
 			e.B.ForPath(later.where, "cannot make", later.path)
 			e.B.Mkdirat(m.h, name, 0o755)
 		}
-		made[name], later.sure = true, true
+		made[name], later.sure, later.made = true, true, true
 	}
 }

@@ -171,7 +171,7 @@ func (e *Env) keepLocked(m *mount, clear uint64) uint64 {
 	if s.locked == nil {
 		return clear
 	}
-	kept := clear & s.locked.MountAttrs()
+	kept := clear & lockable & s.locked.Flags()
 	if kept != 0 {
 		e.Warn(fmt.Sprintf("%s.options: the flags %s of the host's mount at %s stay: the container has a user namespace", m.field, kernel.AttrNames(kept), s.path))
 	}

@@ -2,6 +2,7 @@ package setup
 
 import (
 	"encoding/binary"
+	"hash/fnv"
 	"path"
 	"strings"
 
@@ -91,7 +92,11 @@ func (w *world) at(p string) file {
 				f.fs = m.fs
 			}
 			if dir == p && !m.missing {
-				f.mode, f.major, f.minor = m.mode, m.major, m.minor
+				f.mode, f.major, f.minor, f.ino = m.mode, m.major, m.minor, m.ino
+			} else if f.ino == 0 { // a new file system's root has 0
+				hash := fnv.New64a()
+				hash.Write([]byte(p))
+				f.ino = hash.Sum64()
 			}
 			return f
 		}

@@ -73,7 +73,7 @@ func TestMountOverProcRace(t *testing.T) {
 // its place, inside of the root.
 func TestMaskedPathsReplaced(t *testing.T) {
 	edits := func(s *scene, _ int) []linuxtest.Edit {
-		return []linuxtest.Edit{look("/etc/secret", "/etc/real", "/vol/secret", "/etc/ro", "/etc/ro/x"), linuxtest.Mount("/vol", "bind", s.volume(), "rbind"), func(spec *specs.Spec) {
+		return []linuxtest.Edit{look("/etc/secret", "/etc/real", "/vol/secret", "/etc/ro", "/etc/ro/x", "/proc/sys", "/proc/acpi"), linuxtest.Mount("/vol", "bind", s.volume(), "rbind"), func(spec *specs.Spec) {
 			spec.Linux.MaskedPaths = append(spec.Linux.MaskedPaths, "/etc/secret", "/vol/secret")
 			spec.Linux.ReadonlyPaths = append(spec.Linux.ReadonlyPaths, "/etc/ro")
 		}}
@@ -90,13 +90,22 @@ func TestMaskedPathsReplaced(t *testing.T) {
 			t.Errorf("/etc/ro is not read-only: %+v", p)
 		}
 	}
+	hidden := func(path string) func(*testing.T, *scene, *outcome) {
+		return func(t *testing.T, s *scene, o *outcome) {
+			covered(t, s, o)
+			if p := o.Paths[path]; len(p.Names) != 0 || p.WriteError != "read-only file system" {
+				t.Errorf("%s is not masked: %+v", path, p)
+			}
+		}
+	}
 	// In a race the program may see the other object, which is the root's own.
 	safe := func(t *testing.T, s *scene, o *outcome) { correct(t, s, o) }
 	h := linuxtest.One(t)
 	play(t, h, []attackCase{
 		{name: "link to the victim", swaps: []swap{{"/etc/secret", "= x", "-> VICTIM/file"}}, edits: edits, check: covered, noRace: true},
 		{name: "link to a file", swaps: []swap{{"/etc/secret", "= x", "-> group"}}, edits: edits, check: covered, noRace: true},
-		{name: "link to /proc/sys", swaps: []swap{{"/etc/secret", "= x", "-> /proc/sys"}}, edits: edits, refused: "linux.readonlyPaths[3]", noRace: true},
+		{name: "link to /proc/sys", swaps: []swap{{"/etc/secret", "= x", "-> /proc/sys"}}, edits: edits, check: hidden("/proc/sys"), noRace: true},
+		{name: "read-only link to what is masked", swaps: []swap{{"/etc/ro", "dir", "-> /proc/acpi"}}, edits: edits, check: hidden("/proc/acpi"), noRace: true},
 		{name: "loop", swaps: []swap{{"/etc/secret", "= x", "-> secret"}}, edits: edits, refused: "linux.maskedPaths[10]", noRace: true},
 		{name: "magic link", swaps: []swap{{"/etc/secret", "= x", "-> /proc/self/exe"}}, edits: edits, refused: "linux.maskedPaths[10]", noRace: true},
 		{name: "fifo", swaps: []swap{{"/etc/secret", "= x", "fifo"}}, edits: edits, check: covered, noRace: true},

@@ -103,6 +103,9 @@ func TestBindDestinations(t *testing.T) {
 		{Name: "in what covers an earlier mount", Edits: []linuxtest.Edit{writable, linuxtest.Inside("/tmp/a", "/tmp/a/x", "/tmp/a/x/deep"), linuxtest.Mount("/tmp", "tmpfs", "tmpfs", "mode=755"), linuxtest.Mount("/tmp/a", "tmpfs", "tmpfs", "mode=755"),
 			linuxtest.Mount("/tmp", "tmpfs", "tmpfs", "mode=755"), bind("/tmp/a/x", dir+"/dir/sub")}, Check: content("/tmp/a/x/deep", "sub")},
 		{Name: "in the second of two on one place", Edits: []linuxtest.Edit{writable, linuxtest.Inside("/tmp/x", "/tmp/x/deep"), linuxtest.Mount("/tmp", "tmpfs", "tmpfs", "mode=755"), linuxtest.Mount("/tmp", "tmpfs", "tmpfs", "mode=755"), bind("/tmp/x", dir+"/dir/sub")}, Check: content("/tmp/x/deep", "sub")},
+		{Name: "a mount covers cgroups", Edits: []linuxtest.Edit{writable, linuxtest.Inside("/sys/fs/cgroup"), linuxtest.Mount("/sys", "tmpfs", "tmpfs", "mode=755")}, Check: at("/sys/fs/cgroup", func(t *testing.T, p report.Path) {
+			linuxtest.Equal(t, "what is covered", p.Error, "no such file or directory")
+		})},
 		{Name: "same place thrice", Edits: []linuxtest.Edit{writable, linuxtest.Inside("/tmp"), bind("/tmp", dir+"/dir"), bind("/tmp", dir+"/dir/sub"), bind("/tmp", dir+"/dir/other")},
 			Check: at("/tmp", func(t *testing.T, p report.Path) { linuxtest.Equal(t, "names", strings.Join(p.Names, " "), "deep") })},
 	})

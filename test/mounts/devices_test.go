@@ -191,6 +191,11 @@ func TestMasksAndReadOnly(t *testing.T) {
 			linuxtest.Equal(t, "writing below read-only", r.Paths["/etc/passwd"].WriteError, "read-only file system")
 			linuxtest.Equal(t, "writing to /", r.Paths["/"].WriteError, "")
 		}},
+		{Name: "masked below masked below read-only", Edits: []linuxtest.Edit{paths("/dir/sub /dir/sub/file /file", "/dir")}, Check: func(t *testing.T, r *report.Report) {
+			linuxtest.Equal(t, "what is hidden", r.Paths["/dir/sub/file"].Error, "no such file or directory")
+			linuxtest.Equal(t, "names", len(r.Paths["/dir/sub"].Names), 0)
+			linuxtest.Equal(t, "writing", r.Paths["/dir"].WriteError, "read-only file system")
+		}, Differences: []linuxtest.Difference{{Key: "Mount :dir:sub:file *", Reason: "tongs looks paths up before it masks any"}}},
 		{Name: "read-only through a link", Edits: []linuxtest.Edit{paths("", "/link-to-dir /dangling")}, Check: func(t *testing.T, r *report.Report) {
 			linuxtest.Equal(t, "writing", r.Paths["/dir"].WriteError, "read-only file system")
 		}},
@@ -204,4 +209,93 @@ func TestMasksAndReadOnly(t *testing.T) {
 		rows[i].Differences = append(rows[i].Differences, masks...)
 	}
 	h.Rows(t, rows)
+}
+
+// Paths that are the same, or lie one below another, without showing it: the image
+// has links. All are covered, in whatever order they are listed.
+func TestMasksAndReadOnlyThroughLinks(t *testing.T) {
+	h := linuxtest.One(t)
+	look := linuxtest.Inside("/d", "/d/s", "/d/s/deep", "/d/secret", "/e", "/f", "/hard", "/")
+	prepare := func(t *testing.T, rootfs string) {
+		mkdir(t, rootfs+"/d/s")
+		mkdir(t, rootfs+"/e")
+		must(t, os.WriteFile(rootfs+"/d/secret", []byte("secret"), 0o644), os.WriteFile(rootfs+"/d/s/deep", []byte("deep"), 0o644), os.WriteFile(rootfs+"/f", []byte("f"), 0o644),
+			os.Symlink("/d", rootfs+"/ld"), os.Symlink("f", rootfs+"/lf"), os.Symlink("../e", rootfs+"/d/le"), os.Symlink("/d/s", rootfs+"/e/ls"), os.Symlink("e/ls", rootfs+"/le-ls"), os.Symlink("d/secret", rootfs+"/lsecret"), os.Link(rootfs+"/f", rootfs+"/hard"))
+	}
+	null := linuxtest.Difference{Key: "Mount :*secret* *", Reason: "the host's null device masks files; not of what a mask hides"}
+	file := linuxtest.Difference{Key: "Mount :[fd]* *", Reason: "the host's null device masks files"}
+	one := linuxtest.Difference{Key: "Mount :[de]* data", Reason: "one file system masks all directories"}
+	fewer := linuxtest.Difference{Key: "Mount :d*+* *", Reason: "one copy for both paths"}
+	var rows []linuxtest.Row
+	for _, c := range []struct {
+		masked, readonly string
+		hidden, locked   string // what must be
+	}{
+		{"", "/d /ld", "", "/d /d/s"},
+		{"", "/ld /d", "", "/d /d/s"},
+		{"", "/f /lf", "", "/f"},
+		{"", "/lf /f", "", "/f"},
+		{"", "/hard /lf /f", "", "/f /hard"},
+		{"", "/d/s /ld", "", "/d /d/s"},
+		{"", "/ld /d/s", "", "/d /d/s"},
+		{"", "/ld/s /d", "", "/d /d/s"},
+		{"", "/d /ld/s", "", "/d /d/s"},
+		{"", "/d/s/deep /ld", "", "/d /d/s/deep"},
+		{"", "/d /d/le", "", "/d /e"},
+		{"", "/d/le /d", "", "/d /e"},
+		{"/ld/secret", "/d", "/d/secret", "/d /d/s"},
+		{"/d/secret", "/ld", "/d/secret", "/d /d/s"},
+		{"/lsecret", "/d", "/d/secret", "/d /d/s"},
+		{"/ld/s /d/secret", "/d/s /ld", "/d/secret /d/s", "/d"},
+		{"/ld/s /ld/s/deep", "/d", "/d/s", "/d"},
+		{"/ld/s/deep /ld/s", "/d", "/d/s", "/d"},
+		{"/ld/secret /lsecret", "/d", "/d/secret", "/d"},
+		{"/ld/s", "/d /ld/s/deep", "/d/s", "/d"},
+		{"/le-ls /e", "/ld", "/e /d/s", "/d"},
+		{"/e/ls /e", "/ld", "/e /d/s", "/d"},
+		{"/d", "/ld", "/d", "/d"},
+		{"/ld", "/d", "/d", "/d"},
+		{"/d", "/ld/s", "/d", "/d"},
+		{"/ld", "/d/s", "/d", "/d"},
+		{"/d/le", "/d", "/e", "/d"},
+		{"/ld /d/secret", "", "/d", "/d"},
+		{"/d/secret /ld", "", "/d", "/d"},
+		{"/lsecret /d", "", "/d", "/d"},
+		{"/lf /f", "", "/f", ""},
+	} {
+		differences := []linuxtest.Difference{null, one, fewer}
+		if strings.Contains(c.masked, "/deep") || c.masked == "/lf /f" {
+			differences = append(differences, file)
+		}
+		rows = append(rows, linuxtest.Row{
+			Name: "masked " + c.masked + " read-only " + c.readonly,
+			Edits: []linuxtest.Edit{look, writable, func(s *specs.Spec) {
+				s.Linux.MaskedPaths, s.Linux.ReadonlyPaths = strings.Fields(c.masked), strings.Fields(c.readonly)
+			}},
+			Check: func(t *testing.T, r *report.Report) {
+				for p := range strings.FieldsSeq(c.hidden) {
+					if got := r.Paths[p]; len(got.Names) != 0 || got.Content != "" || got.Device != "1:3" && got.WriteError == "" {
+						t.Errorf("%s is not masked: %+v", p, got)
+					}
+				}
+				for p := range strings.FieldsSeq(c.locked) {
+					linuxtest.Equal(t, "writing to "+p, r.Paths[p].WriteError, "read-only file system")
+				}
+				linuxtest.Equal(t, "writing to /", r.Paths["/"].WriteError, "")
+			},
+			Prepare: prepare, Differences: differences,
+		})
+	}
+	h.Rows(t, rows)
+	for _, field := range []string{"maskedPaths", "readonlyPaths"} {
+		for _, p := range []string{"/", "/tmp/..", "/to-root"} {
+			refused(t, h, func(s *specs.Spec) {
+				if field == "maskedPaths" {
+					s.Linux.MaskedPaths = []string{p}
+				} else {
+					s.Linux.ReadonlyPaths = []string{p}
+				}
+			}, "linux."+field+"[0]: the root directory itself", "root.readonly")
+		}
+	}
 }

@@ -91,7 +91,7 @@ func TestErrors(t *testing.T) {
 func refused(t *testing.T, h *linuxtest.Host, edit linuxtest.Edit, words ...string) {
 	t.Helper()
 	bundle := h.Bundle(edit, writable, linuxtest.Args("/bin/true"))
-	for link, target := range map[string]string{"/link": "tmp", "/loop": "loop", "/link-to-proc": "/proc"} {
+	for link, target := range map[string]string{"/link": "tmp", "/loop": "loop", "/link-to-proc": "/proc", "/to-root": "/"} {
 		if err := os.Symlink(target, bundle+"/rootfs"+link); err != nil {
 			t.Fatal(err)
 		}
