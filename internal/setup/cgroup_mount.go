@@ -47,9 +47,9 @@ func (e *Env) addHierarchies(m *mount, top kernel.Handle) {
 		var h kernel.Handle
 		if e.newNamespace(specs.CgroupNamespace) {
 			h = e.mountV1(m, v)
-		} else if h = m.cgroups[i]; m.opt.made != 0 {
+		} else if h = m.cgroups[i]; m.opt.alone != 0 {
 			e.B.For(m.field+".options", "cannot set the flags of "+m.path+"/"+v.Name)
-			set, clear := attrs(m.opt.made, 0)
+			set, clear := attrs(m.opt.alone, 0)
 			e.B.MountSetattr(h, 0, kernel.MountAttr{Set: set, Clear: clear})
 		}
 		e.B.For(m.field, "cannot open "+m.path+"/"+v.Name)
@@ -68,7 +68,7 @@ func (e *Env) mountV1(m *mount, v V1Hierarchy) kernel.Handle {
 		fs.Option(o)
 	}
 	fs.Create()
-	return fs.Mount(m.opt.made, m.path+"/"+v.Name)
+	return fs.Mount(m.opt.alone, m.path+"/"+v.Name)
 }
 
 // openCgroups opens what cgroup mounts show without a cgroup namespace.
@@ -136,7 +136,7 @@ func (e *Env) openCgroup2(m *mount) error {
 	b := e.onHost()
 	b.For(m.field, "cannot open the host's cgroups")
 	m.h = b.OpenTree(kernel.CWD(), "/sys/fs/cgroup", unix.OPEN_TREE_CLONE|unix.AT_RECURSIVE)
-	set := m.opt.made | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+	set := m.opt.alone | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
 	if e.inUserNamespace() {
 		set |= unix.MOUNT_ATTR_RDONLY
 	}

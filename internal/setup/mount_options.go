@@ -12,7 +12,7 @@ import (
 type mountOptions struct {
 	set, clear       uint64 // mount attributes of the top mount (mount_setattr(2))
 	recSet, recClear uint64 // of the mount and all below it
-	made             uint64 // attributes of a new mount, which has none below: both kinds in one
+	alone            uint64 // of a new mount, which has none below: both kinds in one
 	propagation      []propagation
 	bind, recursive  bool
 	copyUp           bool
@@ -110,12 +110,12 @@ func (o *mountOptions) propagate(s string) bool {
 // attribute takes a mount attribute, or its recursive form with a leading r.
 func (o *mountOptions) attribute(s string) bool {
 	if set, clear, ok := attribute(s); ok {
-		o.set, o.clear, o.made = o.set&^clear|set, o.clear&^set|clear, o.made&^clear|set
+		o.set, o.clear, o.alone = o.set&^clear|set, o.clear&^set|clear, o.alone&^clear|set
 		return true
 	}
 	if name, ok := strings.CutPrefix(s, "r"); ok {
 		if set, clear, ok := attribute(name); ok {
-			o.recSet, o.recClear, o.made = o.recSet&^clear|set, o.recClear&^set|clear, o.made&^clear|set
+			o.recSet, o.recClear, o.alone = o.recSet&^clear|set, o.recClear&^set|clear, o.alone&^clear|set
 			return true
 		}
 	}

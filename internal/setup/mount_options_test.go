@@ -24,28 +24,28 @@ func TestParseOptions(t *testing.T) {
 		{"last of two mappings wins", []string{"ridmap", "idmap"}, mountOptions{idmap: true}},
 		{"words of crun", []string{"copy-symlink", "src-nofollow", "dest-nofollow"}, mountOptions{copyLink: true, linkSource: true, linkDestination: true}},
 		{"last of two wins", []string{"ro", "rw"}, mountOptions{clear: unix.MOUNT_ATTR_RDONLY}},
-		{"last of two wins, the other way", []string{"rw", "ro"}, mountOptions{set: unix.MOUNT_ATTR_RDONLY, made: unix.MOUNT_ATTR_RDONLY}},
+		{"last of two wins, the other way", []string{"rw", "ro"}, mountOptions{set: unix.MOUNT_ATTR_RDONLY, alone: unix.MOUNT_ATTR_RDONLY}},
 		{"last of two recursive wins", []string{"rro", "rrw"}, mountOptions{recClear: unix.MOUNT_ATTR_RDONLY}},
 		{"top and recursive are apart", []string{"ro", "rrw"}, mountOptions{set: unix.MOUNT_ATTR_RDONLY, recClear: unix.MOUNT_ATTR_RDONLY}},
 		{"of a new mount the last of both kinds wins", []string{"rro", "rw", "nosuid", "rnoexec"}, mountOptions{
-			set: unix.MOUNT_ATTR_NOSUID, clear: unix.MOUNT_ATTR_RDONLY, recSet: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOEXEC, made: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC}},
+			set: unix.MOUNT_ATTR_NOSUID, clear: unix.MOUNT_ATTR_RDONLY, recSet: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOEXEC, alone: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC}},
 		{"access times of both kinds", []string{"noatime", "rstrictatime"}, mountOptions{set: unix.MOUNT_ATTR_NOATIME, clear: atime &^ unix.MOUNT_ATTR_NOATIME,
-			recSet: unix.MOUNT_ATTR_STRICTATIME, recClear: atime &^ unix.MOUNT_ATTR_STRICTATIME, made: unix.MOUNT_ATTR_STRICTATIME}},
+			recSet: unix.MOUNT_ATTR_STRICTATIME, recClear: atime &^ unix.MOUNT_ATTR_STRICTATIME, alone: unix.MOUNT_ATTR_STRICTATIME}},
 		{"all attributes", []string{"nosuid", "nodev", "noexec", "nodiratime", "nosymfollow"}, mountOptions{
-			set:  unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NODIRATIME | unix.MOUNT_ATTR_NOSYMFOLLOW,
-			made: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NODIRATIME | unix.MOUNT_ATTR_NOSYMFOLLOW}},
+			set:   unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NODIRATIME | unix.MOUNT_ATTR_NOSYMFOLLOW,
+			alone: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NODIRATIME | unix.MOUNT_ATTR_NOSYMFOLLOW}},
 		{"all attributes taken back", []string{"suid", "dev", "exec", "diratime", "symfollow"}, mountOptions{
 			clear: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NODIRATIME | unix.MOUNT_ATTR_NOSYMFOLLOW}},
 		{"access times are one choice", []string{"noatime", "strictatime"}, mountOptions{
-			set: unix.MOUNT_ATTR_STRICTATIME, clear: atime &^ unix.MOUNT_ATTR_STRICTATIME, made: unix.MOUNT_ATTR_STRICTATIME}},
+			set: unix.MOUNT_ATTR_STRICTATIME, clear: atime &^ unix.MOUNT_ATTR_STRICTATIME, alone: unix.MOUNT_ATTR_STRICTATIME}},
 		{"relatime takes the others back", []string{"strictatime", "relatime"}, mountOptions{clear: atime}},
 		{"atime takes only noatime back", []string{"strictatime", "atime"}, mountOptions{
-			set: unix.MOUNT_ATTR_STRICTATIME, clear: atime &^ unix.MOUNT_ATTR_STRICTATIME, made: unix.MOUNT_ATTR_STRICTATIME}},
+			set: unix.MOUNT_ATTR_STRICTATIME, clear: atime &^ unix.MOUNT_ATTR_STRICTATIME, alone: unix.MOUNT_ATTR_STRICTATIME}},
 		{"atime takes noatime back", []string{"noatime", "atime"}, mountOptions{clear: atime}},
 		{"nostrictatime takes strictatime back", []string{"strictatime", "nostrictatime"}, mountOptions{clear: atime}},
 		{"rnostrictatime takes rstrictatime back", []string{"rstrictatime", "rnostrictatime"}, mountOptions{recClear: atime}},
 		{"nostrictatime takes nothing else back", []string{"noatime", "nostrictatime", "rnostrictatime"}, mountOptions{
-			set: unix.MOUNT_ATTR_NOATIME, clear: atime &^ unix.MOUNT_ATTR_NOATIME, made: unix.MOUNT_ATTR_NOATIME}},
+			set: unix.MOUNT_ATTR_NOATIME, clear: atime &^ unix.MOUNT_ATTR_NOATIME, alone: unix.MOUNT_ATTR_NOATIME}},
 		{"norelatime is no request", []string{"norelatime", "nostrictatime"}, mountOptions{}},
 		{"flags of the superblock", []string{"sync", "dirsync", "lazytime", "mand"}, mountOptions{
 			flags: []string{"sync", "dirsync", "lazytime", "mand"}}},

@@ -177,7 +177,7 @@ func (e *Env) build(m *mount) error {
 	}
 	e.B.For(m.field+m.blame(), "cannot make the file system "+m.fstype+" for "+m.path)
 	fs.Create()
-	set := m.opt.made
+	set := m.opt.alone
 	if set&unix.MOUNT_ATTR_RDONLY != 0 && (m.fstype == "tmpfs" || m.path == "/dev") {
 		set &^= unix.MOUNT_ATTR_RDONLY // later: it is still to be filled
 		m.lock = true

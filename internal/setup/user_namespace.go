@@ -186,7 +186,7 @@ func (e *Env) CgroupOwner() (uid uint32, ok bool) {
 		return 0, false
 	}
 	for _, m := range e.plan() {
-		if m.fstype == "cgroup2" && m.opt.made&unix.MOUNT_ATTR_RDONLY == 0 {
+		if m.fstype == "cgroup2" && m.opt.alone&unix.MOUNT_ATTR_RDONLY == 0 {
 			return e.hostUID(e.Spec.Process.User.UID)
 		}
 	}
