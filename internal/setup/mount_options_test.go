@@ -130,8 +130,8 @@ func FuzzParseOptions(f *testing.F) {
 		if o.set&o.clear != 0 || o.recSet&o.recClear != 0 {
 			t.Errorf("%q %q: set and cleared: %+v", a, b, o)
 		}
-		if made := o.made & unix.MOUNT_ATTR__ATIME; made&(made-1) != 0 || o.made&^(o.set|o.recSet) != 0 {
-			t.Errorf("%q %q: fsmount would refuse %#x of %+v", a, b, o.made, o)
+		if made := o.alone & unix.MOUNT_ATTR__ATIME; made&(made-1) != 0 || o.alone&^(o.set|o.recSet) != 0 {
+			t.Errorf("%q %q: fsmount would refuse %#x of %+v", a, b, o.alone, o)
 		}
 		for _, pair := range [][2]uint64{{o.set, o.clear}, {o.recSet, o.recClear}} {
 			set, clear := attrs(pair[0], pair[1])
