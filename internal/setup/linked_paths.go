@@ -23,7 +23,12 @@ func (e *Env) followPaths() error {
 			}
 			e.linked = true
 			b.For(c.field, "cannot look up "+c.place.Path)
-			c.place.Through(b)
+			if c.kernels {
+				c.place.Through(b)
+				continue
+			}
+			c.place = e.Root.Follow(b, c.place.Path)
+			c.place.Bent = true
 		}
 	}
 	if !e.linked {

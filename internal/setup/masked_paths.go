@@ -16,6 +16,8 @@ type covered struct {
 	field string
 	place *rootfs.Place
 	mount kernel.Handle // what was laid on it, if anything was
+
+	kernels bool // it lies in a proc or sysfs, whose links lead nowhere else
 }
 
 // lookUpPaths asks for all masked and read-only paths at once.
@@ -39,8 +41,8 @@ func (e *Env) lookUp(name string, paths []string) []*covered {
 		seen[p] = true
 		c := &covered{field: item(name, i)}
 		e.B.For(c.field, "cannot look up "+p)
-		if m, rel := e.kernelMount(p); m != nil {
-			c.place = e.Root.LookIn(e.B, m.h, rel, p)
+		if m, rel := e.mountOf(p); m != nil {
+			c.place, c.kernels = e.Root.LookIn(e.B, m.h, rel, p), e.isKernels(m)
 		} else {
 			c.place = e.Root.Look(e.B, p)
 		}
@@ -49,53 +51,31 @@ func (e *Env) lookUp(name string, paths []string) []*covered {
 	return list
 }
 
-// kernelMount is the proc or sysfs mount of the configuration in which a path
-// lies, and the path below it. Its paths are looked up from there: whoever can
-// exchange the directory that it is mounted on could make them seem to be
-// missing, which would leave them uncovered.
-func (e *Env) kernelMount(p string) (*mount, string) {
-	var last *mount
-	for _, m := range e.kernelMounts() {
-		switch {
-		case below(p, m.path) && e.isKernels(m):
-			last = m
-		case last != nil && (below(p, m.path) || below(last.path, m.path)):
-			last = nil // covered, or another file system by then
+// mountOf is the mount of the configuration in which a path lies, and the path below
+// it. Its paths are looked up from there: whoever can exchange the directory that it
+// is mounted on could make them seem to be missing, which would leave them uncovered.
+// Once a mount is reached by a link, paths do not show in which they lie, but for
+// proc and sysfs, whose place cannot be a link.
+func (e *Env) mountOf(p string) (*mount, string) {
+	for _, m := range slices.Backward(e.plan()) {
+		if !below(p, m.path) {
+			continue
 		}
+		if !m.h.Valid() || m.file || e.links && !e.isKernels(m) {
+			break
+		}
+		rel := strings.Trim(strings.TrimPrefix(p, m.path), "/")
+		if rel == "" {
+			rel = "."
+		}
+		return m, rel
 	}
-	if last == nil {
-		return nil, ""
-	}
-	rel := strings.Trim(strings.TrimPrefix(p, last.path), "/")
-	if rel == "" {
-		rel = "."
-	}
-	return last, rel
+	return nil, ""
 }
 
 // isKernels reports whether a mount is of proc or sysfs.
 func (e *Env) isKernels(m *mount) bool {
 	return m.fstype == "proc" || m.fstype == "sysfs" || m.opt.bind && e.sources[m.index].proc
-}
-
-// kernelMounts are the mounts of proc and sysfs, and those above and below them.
-func (e *Env) kernelMounts() []*mount {
-	if e.kernels != nil {
-		return e.kernels
-	}
-	own := make([]*mount, 0, 8)
-	for _, m := range e.plan() {
-		if e.isKernels(m) {
-			own = append(own, m)
-		}
-	}
-	e.kernels = make([]*mount, 0, 16)
-	for _, m := range e.plan() {
-		if slices.ContainsFunc(own, func(k *mount) bool { return below(m.path, k.path) || below(k.path, m.path) }) {
-			e.kernels = append(e.kernels, m)
-		}
-	}
-	return e.kernels
 }
 
 // there keeps the paths that exist. Only a path that is missing may be
@@ -127,7 +107,7 @@ func lockPaths(e *Env) error {
 	if e.readonly, err = e.there(e.readonly); err != nil {
 		return err
 	}
-	e.readonly = slices.DeleteFunc(slices.Clone(e.readonly), func(c *covered) bool { return !c.place.Bent && e.lockedAbove(c) })
+	e.readonly = slices.DeleteFunc(slices.Clone(e.readonly), func(c *covered) bool { return !c.place.Bent && e.lockedAbove(c) != nil })
 	again := e.again()
 	for _, c := range e.readonly {
 		e.B.For(c.field, "cannot make "+c.place.Path+" read-only")
@@ -161,10 +141,10 @@ func maskPaths(e *Env) error {
 		return err
 	}
 	for _, c := range e.masked {
-		if !e.linked && e.lockedAbove(c) { // what was opened lies under the read-only copy now
+		if r := e.lockedAbove(c); r != nil && !e.linked { // what was opened lies under the read-only copy now
 			e.B.For(c.field, "cannot mask "+c.place.Path)
 			e.B.Close(c.place.H)
-			c.place.H = e.B.Openat2(e.Root.Dir, c.place.Path, unix.O_PATH, 0, kernel.InRoot)
+			c.place.H = e.B.Openat2(r.mount, c.place.Path[len(r.place.Path)+1:], unix.O_PATH, 0, kernel.InRootReal)
 		}
 	}
 	var file, dir kernel.Handle
@@ -231,15 +211,15 @@ func (e *Env) closeCovers() {
 	}
 }
 
-// lockedAbove reports whether c lies below a read-only path: the copy that is
-// laid over that one has c's mounts in it, read-only too.
-func (e *Env) lockedAbove(c *covered) bool {
+// lockedAbove is the read-only path that c lies below, nil if there is none: the copy
+// that is laid over that one has c's mounts in it, read-only too.
+func (e *Env) lockedAbove(c *covered) *covered {
 	for _, r := range e.readonly {
 		if r.place.Path != c.place.Path && below(c.place.Path, r.place.Path) {
-			return true
+			return r
 		}
 	}
-	return false
+	return nil
 }
 
 // coveredLater reports whether a masked path hides c, or lies on it: then the

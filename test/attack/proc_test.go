@@ -151,22 +151,31 @@ func hostFile(t *testing.T, path string) string {
 func TestSysctlIsNotRedirected(t *testing.T) {
 	h := linuxtest.One(t)
 	before := hostFile(t, "/proc/sys/kernel/msgmax")
-	s := newScene(t, h)
-	s.object(s.root+"/proc", "look-alike")
-	s.object(s.root+"/proc/sys/kernel/msgmax", "-> "+s.victim+"/file")
-	s.object(s.root+"/proc.trap", "-> "+s.victim)
-	s.WriteConfig(s.bundle, linuxtest.Spec(look("/proc/sys/kernel/msgmax"), writable, func(spec *specs.Spec) {
-		spec.Linux.Sysctl = map[string]string{"kernel.msgmax": "12345"}
-	}))
-	s.race(func() error { return exchange(s.root+"/proc", s.root+"/proc.trap") }, func(int) bool {
-		o := s.run("a")
-		if o.started && o.Report != nil && o.Paths["/proc"].FileSystem == "0x9fa0" {
-			if p := o.Paths["/proc/sys/kernel/msgmax"]; p.Error == "" && p.FileSystem == "0x9fa0" && p.Content != "" && p.Content != "12345\n" {
-				t.Errorf("msgmax is %q", p.Content)
+	for name, trap := range map[string]string{"link": "-> VICTIM/file", "file": "= "} {
+		h.Sub(t, name, func(t *testing.T, h *linuxtest.Host) {
+			s := newScene(t, h)
+			s.object(s.root+"/proc", "look-alike")
+			s.object(s.root+"/proc/sys/kernel/msgmax", trap)
+			s.object(s.root+"/proc.trap", "-> "+s.victim)
+			s.WriteConfig(s.bundle, linuxtest.Spec(look("/proc/sys/kernel/msgmax"), writable, func(spec *specs.Spec) {
+				spec.Linux.Sysctl = map[string]string{"kernel.msgmax": "12345"}
+			}))
+			s.race(func() error { return exchange(s.root+"/proc", s.root+"/proc.trap") }, func(int) bool {
+				o := s.run("a")
+				if o.started && o.Report != nil && o.Paths["/proc"].FileSystem == "0x9fa0" {
+					if p := o.Paths["/proc/sys/kernel/msgmax"]; p.Error == "" && p.FileSystem == "0x9fa0" && p.Content != "" && p.Content != "12345\n" {
+						t.Errorf("msgmax is %q", p.Content)
+					}
+				}
+				return o.started
+			})
+			for _, dir := range []string{"/proc", "/proc.trap"} {
+				if st, err := os.Lstat(s.root + dir + "/sys/kernel/msgmax"); err == nil && st.Mode().IsRegular() && st.Size() > 0 {
+					t.Errorf("it was written to the look-alike: %d bytes", st.Size())
+				}
 			}
-		}
-		return o.started
-	})
+		})
+	}
 	if after := hostFile(t, "/proc/sys/kernel/msgmax"); after != before {
 		t.Errorf("the host's msgmax was %q, is %q", before, after)
 	}

@@ -250,3 +250,22 @@ func TestForkedChildKilled(t *testing.T) {
 		checkGone(t, s, err, before)
 	}
 }
+
+// A call that fails otherwise than was allowed is told of when the batch is over. The
+// stub has gone on, in a child if it was to fork: that is what ends then.
+func TestForkBehindAFailure(t *testing.T) {
+	s := launch(t, Config{})
+	first := s.PID
+	b := &kernel.Batch{}
+	b.Fchdir(kernel.NoFD()).Allow(unix.ENOENT) // EBADF
+	child := b.ForkSibling()
+	var err error
+	within(t, 5*time.Second, func() { err = s.Run(b) })
+	if !errors.Is(err, unix.EBADF) {
+		t.Errorf("got %v, want EBADF", err)
+	}
+	if !gone(first) || child.PID() == first || !gone(child.PID()) {
+		t.Errorf("of %d and its child %d one is left", first, child.PID())
+	}
+	s.Close()
+}

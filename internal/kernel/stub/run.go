@@ -149,7 +149,8 @@ func (s *Stub) collect(p *part, gone bool) error {
 		}
 		if e := errno(n); e != 0 && !c.Tolerates(e) {
 			if !gone {
-				s.Kill() // it goes on behind a call of which it was told that errors are expected, not which
+				s.takeDead(p.calls()) // the child that it may have gone on to fork is the one to be ended
+				s.Kill()              // it goes on behind a call of which it was told that errors are expected, not which
 			}
 			s.ended(&kernel.LostError{}) // an honest stub has closed the line as well
 			return kernel.Failed(c, e)
