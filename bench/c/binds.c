@@ -1,5 +1,5 @@
-// binds SOURCE DIR N [rules]: open_tree(2) and move_mount(2) of SOURCE to DIR/0 … DIR/N-1 in a new mount namespace
-// and nothing else: the lower bound for N bind mounts. With a fourth argument, what the rules for files of a container
+// binds SOURCE DIR N bare|rules: open_tree(2) and move_mount(2) of SOURCE to DIR/0 … DIR/N-1 in a new mount namespace
+// and nothing else: the lower bound for N bind mounts. With "rules", what the rules for files of a container
 // ask for besides: each destination is opened without following links and used through its descriptor (R1), and
 // looked up again at the end and compared with what was mounted there (R3). That is the lower bound for a runtime
 // which keeps them, and reads no configuration.
@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -61,12 +62,12 @@ static int rules(const char *source, const char *dir, int n) {
 }
 
 int main(int c, char **v) {
-	if (c < 4 || atoi(v[3]) > MAX) return 2;
+	if (c != 5 || atoi(v[3]) > MAX) return 2;
 	struct rlimit files;
 	D(getrlimit(RLIMIT_NOFILE, &files));
 	files.rlim_cur = files.rlim_max; // rules holds two descriptors a mount
 	D(setrlimit(RLIMIT_NOFILE, &files));
 	D(unshare(CLONE_NEWNS));
 	D(mount(0, "/", 0, MS_REC | MS_PRIVATE, 0));
-	return (c > 4 ? rules : bare)(v[1], v[2], atoi(v[3]));
+	return (strcmp(v[4], "bare") ? rules : bare)(v[1], v[2], atoi(v[3]));
 }

@@ -99,7 +99,7 @@ func verifyMounts(e *Env) error {
 // attached is verified before, and what is known of their places is dropped.
 func (e *Env) bent(m *mount) {
 	e.verifyNow()
-	e.links = true
+	e.anyBent = true
 	for _, later := range e.mounts[m.index+1:] {
 		later.place = nil
 		later.sure = false

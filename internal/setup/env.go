@@ -93,7 +93,6 @@ type Env struct {
 	FirstOwn  uint          // the container's first descriptor that its program does not get
 
 	root      kernel.Handle            // root.path's tree
-	holder    kernel.Handle            // what holdTrees attaches trees in
 	atName    bool                     // it is attached at root.path and not over "/"
 	rootDir   *kernel.Stat             // of root.path
 	rootFS    *kernel.Statfs           // that root.path lies in
@@ -108,7 +107,7 @@ type Env struct {
 
 	label      string     // linux.mountLabel, if SELinux is enabled
 	mounts     []*mount   // the plan of spec.mounts
-	links      bool       // a mount is reached by a link
+	anyBent    bool       // a mount is reached by a link (bent)
 	toCover    []string   // masked and read-only paths, clean
 	onRoot     *mount     // the last one on "/", if shareRoot has to make it what its options say
 	late       []late     // mounts that become read-only once they are filled

@@ -63,9 +63,9 @@ func holdTrees(e *Env) error {
 	fs := e.B.Fsopen("tmpfs")
 	fs.Option("mode=755")
 	fs.Create()
-	e.holder = fs.Mount(0, "holder")
+	holder := fs.Mount(0, "holder")
 	at := e.B.Openat2(kernel.CWD(), e.Scratch, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0, 0)
-	e.B.MoveMount(e.holder, at)
+	e.B.MoveMount(holder, at)
 	e.B.Close(at)
 	for i, t := range e.lockedTrees() {
 		if err := e.pass(); err != nil {
@@ -74,17 +74,17 @@ func holdTrees(e *Env) error {
 		name := strconv.Itoa(i)
 		e.B.For(t.field, "cannot hold the mount")
 		if t.file {
-			e.B.Mknodat(e.holder, name, unix.S_IFREG|0o644, 0)
+			e.B.Mknodat(holder, name, unix.S_IFREG|0o644, 0)
 		} else {
-			e.B.Mkdirat(e.holder, name, 0o755)
+			e.B.Mkdirat(holder, name, 0o755)
 		}
-		at := e.B.Openat2(e.holder, name, unix.O_PATH, 0, kernel.Beneath)
+		at := e.B.Openat2(holder, name, unix.O_PATH, 0, kernel.Beneath)
 		e.B.MoveMount(*t.h, at)
 		e.B.Close(at).Close(*t.h)
 	}
 	e.B.For("linux.namespaces", "cannot enter what holds the container's mounts")
-	e.B.Fchdir(e.holder) // unshare(2) goes on in the copy
-	e.B.Close(e.holder)
+	e.B.Fchdir(holder) // unshare(2) goes on in the copy
+	e.B.Close(holder)
 	return nil
 }
 

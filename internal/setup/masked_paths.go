@@ -61,7 +61,7 @@ func (e *Env) mountOf(p string) (*mount, string) {
 		if !below(p, m.path) {
 			continue
 		}
-		if !m.h.Valid() || m.file || e.links && !e.isKernels(m) {
+		if !m.h.Valid() || m.file || e.anyBent && !e.isKernels(m) {
 			break
 		}
 		rel := strings.Trim(strings.TrimPrefix(p, m.path), "/")

@@ -48,7 +48,7 @@ func TestMountOf(t *testing.T) {
 			m.h, m.file = kernel.NewHandle(5, "mount"), m.Destination == "/proc/stat"
 		}
 		m, rel := e.mountOf(c.path)
-		e.links = true // paths do not show where binds are then
+		e.anyBent = true // paths do not show where binds are then
 		if linked, _ := e.mountOf(c.path); linked != nil && (linked != m || !e.isKernels(m)) {
 			t.Errorf("%s: got mounts[%d] behind a link", c.name, linked.index)
 		}

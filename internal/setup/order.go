@@ -45,10 +45,10 @@ func CreateOrder() []Step {
 		{"session", nil, newSession},
 		{"join namespaces", nil, joinNamespaces}, // with tongs' rights: they may belong to the host's user namespace
 		{"user namespace", []string{"linux.uidMappings", "linux.gidMappings"}, enterUserNamespace},
-		{"join namespaces of the user", nil, joinDenied}, // those that an ordinary user may join only as its root
-		{"keyring", nil, joinKeyring},                    // what it opens later is charged to the new keyring
-		{"new namespaces", nil, unshareNamespaces},       // the process is in its cgroup, which becomes the root of a cgroup namespace
-		{"locked copies", nil, copyLocked},
+		{"join namespaces of the user", nil, joinDenied},              // those that an ordinary user may join only as its root
+		{"keyring", nil, joinKeyring},                                 // what it opens later is charged to the new keyring
+		{"new namespaces", nil, unshareNamespaces},                    // the process is in its cgroup, which becomes the root of a cgroup namespace
+		{"locked copies", nil, copyLocked},                            // of what is held
 		{"fork into namespaces", []string{"linux.timeOffsets"}, fork}, // before proc is mounted, which shows the PID namespace of who mounts it
 		{"hide", nil, hide},                                           // nobody has to write the process's files in /proc any more
 		{"session of the child", nil, newChildSession},

@@ -168,7 +168,7 @@ var errOverRoot = errors.New("root.path: something is mounted over the root dire
 // an unbindable one forbids. That of linux.rootfsPropagation comes after what the
 // options of a mount on "/" say of this mount itself, and wins.
 func shareRoot(e *Env) error {
-	if e.onRoot != nil && e.hasNamespace("mount") {
+	if e.onRoot != nil {
 		for _, p := range e.onRoot.opt.propagation {
 			e.B.For(e.onRoot.field+".options", "cannot set the propagation of /")
 			e.B.MountSetattr(e.Root.Dir, 0, kernel.MountAttr{Propagation: p.kind})
