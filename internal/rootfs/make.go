@@ -27,6 +27,11 @@ const (
 // the usual case.
 func (r *Root) Make(field, p string, dir bool) (*Place, error) {
 	w := walk{root: r, field: field, path: p, rest: split(p), make: true}
+	for _, name := range w.rest { // before one on the way is made
+		if len(name) > unix.NAME_MAX {
+			return nil, fmt.Errorf("%s: cannot make %s: %s (ENAMETOOLONG)", field, p, unix.ENAMETOOLONG.Error())
+		}
+	}
 	h, err := w.run(dir)
 	if err != nil {
 		w.refuse(err)
@@ -38,7 +43,7 @@ func (r *Root) Make(field, p string, dir bool) (*Place, error) {
 	if top { // the caller closes what it gets
 		h = b.Openat2(r.Dir, ".", unix.O_PATH, 0, kernel.InRootReal)
 	}
-	pl := &Place{Path: Clean(p), H: h, Stat: b.Stat(h), Top: top, Bent: w.links > 0, Made: w.made}
+	pl := &Place{Path: Clean(p), H: h, Stat: b.Stat(h), Top: top, Bent: w.links > 0}
 	w.closeOthers(b, h)
 	if err := r.K.Run(b); err != nil {
 		return nil, err
@@ -75,7 +80,6 @@ type walk struct {
 	links int
 	make  bool // what is missing is made
 	gone  bool // what is missing was not
-	made  bool // where it is was missing
 }
 
 func split(p string) []string {
@@ -98,7 +102,7 @@ func (w *walk) run(dir bool) (kernel.Handle, error) {
 			return kernel.Handle{}, fmt.Errorf("%s: %s has more than %d components", w.field, w.path, maxSteps)
 		}
 		name := w.rest[0]
-		w.rest, w.made = w.rest[1:], false
+		w.rest = w.rest[1:]
 		if name == ".." {
 			w.up()
 			continue
@@ -211,11 +215,11 @@ func (w *walk) create(here kernel.Handle, name string, dir bool) (kernel.Handle,
 	} else {
 		b.Mknodat(here, name, unix.S_IFREG|0o644, 0)
 	}
-	made := b.Allow(unix.EEXIST).Last()
+	b.Allow(unix.EEXIST)
 	h := b.Openat2(here, name, unix.O_PATH|unix.O_NOFOLLOW, 0, kernel.InRoot)
 	st := b.Stat(h)
 	b.Check(func() error {
-		w.all, w.made = append(w.all, h), made.Errno() == 0
+		w.all = append(w.all, h)
 		if st.Type() == unix.S_IFLNK {
 			return fmt.Errorf("%s: cannot make %s: %q has become a symbolic link: the root file system is being changed", w.field, w.path, name)
 		}

@@ -19,6 +19,9 @@ func (e *Env) addCgroupV1(m *mount) error {
 	if err := e.build(&top); err != nil {
 		return err
 	}
+	if err := e.findDestination(&top); err != nil {
+		return err
+	}
 	place, err := e.destination(&top)
 	if err != nil {
 		return err

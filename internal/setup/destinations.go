@@ -2,6 +2,7 @@ package setup
 
 import (
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -67,18 +68,22 @@ func (e *Env) unlike(m *mount, dir kernel.Handle) error {
 }
 
 func (m *mount) otherKind(dir bool) error {
+	if !m.opt.bind {
+		return fmt.Errorf("%s: %s is not a directory: a file system of type %s cannot be mounted on it", m.where, m.path, m.fstype)
+	}
 	return fmt.Errorf("%s: %s is %s, but the source is %s", m.where, m.path, directory(dir), directory(!m.file))
 }
 
-// destination opens the place of the mount. Where the early look-up holds, or
-// what is above is a tmpfs or sysfs of ours, no round trip is needed.
-func (e *Env) destination(m *mount) (*rootfs.Place, error) {
+// findDestination finds out what is at the destination, and makes nothing. Where the early
+// look-up holds, or what is above is a tmpfs or sysfs of ours, no round trip is needed.
+func (e *Env) findDestination(m *mount) error {
 	if m.sure {
 		e.B.ForPath(m.where, "cannot open", m.path)
 		h := e.B.Openat2(e.Root.Dir, m.path, unix.O_PATH, 0, kernel.InRootReal)
-		return &rootfs.Place{Path: m.path, H: h, Stat: e.B.Stat(h), FS: e.B.Fstatfs(h), Link: m.opt.linkSource}, nil
+		m.place = &rootfs.Place{Path: m.path, H: h, Stat: e.B.Stat(h), FS: e.B.Fstatfs(h), Link: m.opt.linkSource}
+		return nil
 	}
-	if m.place == nil {
+	if m.place == nil || e.anyMade && m.place.Errno() == unix.ENOENT {
 		e.B.ForPath(m.where, "cannot look up", m.path)
 		m.place = e.Root.Look(e.B, m.path)
 		var above *kernel.Stat
@@ -86,24 +91,45 @@ func (e *Env) destination(m *mount) (*rootfs.Place, error) {
 			above = e.B.Stat(m.above.h)
 		}
 		if err := e.Sync(); err != nil {
-			return nil, err
+			return err
 		}
 		m.made = m.made && m.place.Errno() == 0 && m.place.Stat.MountID() == above.MountID()
 	}
 	if m.opt.linkDestination {
 		if err := e.lookAtLink(m); err != nil {
-			return nil, err
+			return err
 		}
 	}
+	m.place.Link = m.opt.linkDestination || m.opt.linkSource
 	if err := e.ordinary(m); err != nil {
-		return nil, err
+		return err
 	}
+	return e.sameKind(m)
+}
+
+// sameKind refuses a destination that is there and of another kind than the mount.
+func (e *Env) sameKind(m *mount) error {
+	if m.place.Stat == nil || m.place.Errno() != 0 || m.file != m.place.IsDir() {
+		return nil
+	}
+	return m.otherKind(m.place.IsDir())
+}
+
+// destination is the place of the mount, which is looked up and built. It is made if
+// it is missing: what is wrong with the mounts should have been seen before that.
+func (e *Env) destination(m *mount) (*rootfs.Place, error) {
 	place := m.place
-	place.Link = m.opt.linkDestination || m.opt.linkSource
+	if m.sure {
+		return place, nil
+	}
 	if place.Errno() != 0 {
+		if err := e.buildLater(m); err != nil {
+			return nil, err
+		}
 		if err := e.Sync(); err != nil {
 			return nil, err
 		}
+		e.anyMade = true
 		var err error
 		if place, err = e.Root.Make(m.where, m.path, !m.file); err != nil {
 			return nil, err
@@ -115,14 +141,90 @@ func (e *Env) destination(m *mount) (*rootfs.Place, error) {
 		if place.Bent {
 			e.bent(m)
 		}
+		if m.file == place.IsDir() {
+			return nil, m.otherKind(place.IsDir())
+		}
 	}
 	if place.Stat == nil {
 		dir := e.Root.Dir // a later mount on "/" changes it
 		place.Refused = func() error { return e.unlike(m, dir) }
-	} else if m.file == place.IsDir() {
-		return nil, m.otherKind(place.IsDir())
 	}
 	return place, nil
+}
+
+// buildLater builds the mounts behind m for which that needs nothing of what is
+// attached before, so that what is wrong with them is found while the root is as it
+// was. The early look-ups hold as long as no mount is reached by a link.
+func (e *Env) buildLater(m *mount) error {
+	linked := m.place.Errno() == unix.ELOOP
+	var known []*mount
+	for _, later := range e.mounts[m.index+1:] {
+		if linked || later.place == nil && !later.sure {
+			break
+		}
+		if later.sure {
+			continue
+		}
+		known = append(known, later)
+		linked = later.place.Errno() == unix.ELOOP
+		if at := later.place; at.Stat == nil && at.Errno() == 0 {
+			e.B.ForPath(later.where, "cannot look at", later.path)
+			at.Stat = e.B.Stat(at.H)
+		}
+	}
+	if err := e.Sync(); err != nil {
+		return err
+	}
+	for _, later := range known {
+		if err := e.reachable(later); err != nil {
+			return err
+		}
+	}
+	for _, later := range e.mounts[m.index+1:] {
+		if err := e.refuse(later); err != nil {
+			return err
+		}
+		if later.opt.bind && !e.openedEarly(later) || later.fstype == "cgroup" {
+			continue
+		}
+		if later.fstype == "tmpfs" && !later.opt.bind && !later.hasMode() && !(slices.Contains(known, later) && e.modeKnown(later)) {
+			continue
+		}
+		if err := e.build(later); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reachable refuses what an early look-up has shown of a destination.
+func (e *Env) reachable(m *mount) error {
+	if err := e.ordinary(m); err != nil {
+		return err
+	}
+	switch m.place.Errno() {
+	case 0:
+		if m.opt.bind && !e.openedEarly(m) {
+			return nil
+		}
+		return e.sameKind(m)
+	case unix.ENOENT, unix.ELOOP:
+		return nil
+	}
+	_, err := e.Root.Trace(m.where, m.path) // says what it is
+	return err
+}
+
+// openedEarly reports whether the source of a bind mount is open before its turn.
+func (e *Env) openedEarly(m *mount) bool {
+	return !e.sources[m.index].inside && !m.opt.copyLink
+}
+
+// modeKnown reports whether it is clear from an early look-up that the directory at
+// the destination of m is there, or is going to be made for m itself.
+func (e *Env) modeKnown(m *mount) bool {
+	above := func(o *mount) bool { return below(o.path, m.path) }
+	return m.place.Errno() == 0 || m.place.Errno() == unix.ENOENT && !slices.ContainsFunc(e.mounts[:m.index], above)
 }
 
 func directory(yes bool) string {

@@ -108,6 +108,7 @@ type Env struct {
 	label      string     // linux.mountLabel, if SELinux is enabled
 	mounts     []*mount   // the plan of spec.mounts
 	anyBent    bool       // a mount is reached by a link (bent)
+	anyMade    bool       // a destination was missing
 	toCover    []string   // masked and read-only paths, clean
 	onRoot     *mount     // the last one on "/", if shareRoot has to make it what its options say
 	late       []late     // mounts that become read-only once they are filled

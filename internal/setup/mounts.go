@@ -28,6 +28,7 @@ type mount struct {
 	above  *mount        // the earlier mount in which the destination lies
 	sure   bool          // the mount point is a directory in above, which need not be asked
 	made   bool          // fill has made the mount point, in above
+	built  bool          // h is there, or a call that makes it
 	under  bool          // a later mount hides it
 	lock   bool          // to be made read-only when it is filled
 
@@ -119,8 +120,8 @@ func addMounts(e *Env) error {
 }
 
 func (e *Env) addMount(m *mount) error {
-	if m.opt.copyUp && m.fstype != "tmpfs" {
-		return fmt.Errorf("%s.options: tmpcopyup is for a tmpfs only, not for a mount of type %s", m.field, m.fstype)
+	if err := e.refuse(m); err != nil {
+		return err
 	}
 	if m.fstype == "cgroup" && !e.NoCgroup {
 		return e.addCgroupV1(m)
@@ -130,20 +131,20 @@ func (e *Env) addMount(m *mount) error {
 			return err
 		}
 	}
-	if m.opt.bind { // before the destination: it must be of the source's kind
-		if err := e.buildBind(m); err != nil {
+	if m.opt.bind { // before the destination, which must be of the source's kind
+		if err := e.build(m); err != nil {
 			return err
 		}
+	}
+	if err := e.findDestination(m); err != nil {
+		return err
+	}
+	if err := e.build(m); err != nil {
+		return err
 	}
 	place, err := e.destination(m)
 	if err != nil {
 		return err
-	}
-	if !m.opt.bind {
-		e.takeMode(m, place)
-		if err := e.build(m); err != nil {
-			return err
-		}
 	}
 	if m.fstype == "proc" && !e.proc.Valid() {
 		e.proc = m.h
@@ -156,8 +157,34 @@ func (e *Env) addMount(m *mount) error {
 	return nil
 }
 
-// build makes the detached mount.
+// refuse tells what the configuration alone shows to be wrong.
+func (e *Env) refuse(m *mount) error {
+	if m.opt.copyUp && m.fstype != "tmpfs" {
+		return fmt.Errorf("%s.options: tmpcopyup is for a tmpfs only, not for a mount of type %s", m.field, m.fstype)
+	}
+	if m.path == "/proc" && !e.isProc(m) {
+		return fmt.Errorf("%s.type: only a file system of type proc can be mounted at /proc, not %s", m.field, m.fstype)
+	}
+	return nil
+}
+
+// build makes the detached mount, unless that was done ahead.
 func (e *Env) build(m *mount) error {
+	if m.built {
+		return nil
+	}
+	m.built = true
+	if m.opt.bind {
+		return e.buildBind(m)
+	}
+	if err := e.takeMode(m); err != nil {
+		return err
+	}
+	return e.buildNew(m)
+}
+
+// buildNew makes a mount of a new file system.
+func (e *Env) buildNew(m *mount) error {
 	if e.buildCgroup(m) {
 		return nil
 	}
@@ -201,18 +228,39 @@ func (m *mount) blame() string {
 }
 
 // takeMode gives a tmpfs the permissions of the directory that it covers,
-// unless its options have some or the directory was made for it: images come
+// unless its options have some or the directory is to be made for it: images come
 // with a /tmp of mode 1777 or a /run of mode 0755, and runc keeps them.
-func (e *Env) takeMode(m *mount, place *rootfs.Place) {
-	if m.fstype != "tmpfs" || m.sure || m.made || place.Made {
-		return
+func (e *Env) takeMode(m *mount) error {
+	if m.fstype != "tmpfs" || m.hasMode() || m.sure || m.made {
+		return nil
 	}
-	for _, o := range m.opt.super {
-		if strings.HasPrefix(o, "mode=") {
-			return
+	at := m.place
+	if at.Errno() == unix.ELOOP {
+		if err := e.Sync(); err != nil { // it may lead into an earlier mount
+			return err
+		}
+		b := e.onHost()
+		b.ForPath(m.where, "cannot look up", m.path)
+		at = e.Root.Follow(b, m.path)
+		if err := e.K.Run(b); err != nil {
+			return err
+		}
+		if err := e.Root.Settle(m.where, at); err != nil {
+			return err
 		}
 	}
-	m.opt.super = append(m.opt.super, "mode="+strconv.FormatUint(uint64(place.Stat.Mode()&0o7777), 8))
+	if at.Errno() != 0 {
+		return nil
+	}
+	m.opt.super = append(m.opt.super, "mode="+strconv.FormatUint(uint64(at.Stat.Mode()&0o7777), 8))
+	if at != m.place {
+		e.B.Close(at.H)
+	}
+	return nil
+}
+
+func (m *mount) hasMode() bool {
+	return slices.ContainsFunc(m.opt.super, func(o string) bool { return strings.HasPrefix(o, "mode=") })
 }
 
 // buildBind sets the attributes that the options name on the detached copy

@@ -21,21 +21,20 @@ func (e *Env) ordinary(m *mount) error {
 	return nil
 }
 
-// guardProc refuses mounts into a proc file system, or over /proc, that
-// could make the kernel's answers forgeable (CVE-2019-16884). It judges what
-// was opened, not how the path is written.
+// isProc reports whether what is mounted is a proc file system.
+func (e *Env) isProc(m *mount) bool {
+	return m.fstype == "proc" || m.opt.bind && e.sources[m.index].proc
+}
+
+// guardProc refuses mounts into a proc file system that could make the kernel's
+// answers forgeable (CVE-2019-16884). It judges what was opened, not how the path is
+// written.
 func (e *Env) guardProc(m *mount, place *rootfs.Place) {
 	if place.FS == nil {
 		place.FS = e.fileSystem(m, place)
 	}
 	e.B.Check(func() error {
-		if place.Errno() != 0 || place.FS.Type() != unix.PROC_SUPER_MAGIC {
-			if m.path == "/proc" && m.fstype != "proc" && !(m.opt.bind && e.sources[m.index].proc) {
-				return fmt.Errorf("%s.type: only a file system of type proc can be mounted at /proc, not %s", m.field, m.fstype)
-			}
-			return nil
-		}
-		if m.path == "/proc" && (m.fstype == "proc" || m.opt.bind && e.sources[m.index].proc) || procFile(m.path) {
+		if place.Errno() != 0 || place.FS.Type() != unix.PROC_SUPER_MAGIC || m.path == "/proc" || procFile(m.path) {
 			return nil
 		}
 		return fmt.Errorf("%s: %s lies in a proc file system, where it cannot be mounted", m.where, m.path)

@@ -4,7 +4,10 @@
 package mounts
 
 import (
+	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -41,6 +44,8 @@ func TestErrors(t *testing.T) {
 	if err := os.WriteFile(dir+"/file", []byte("x"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	// What is not seen before the mount's turn.
+	late := []string{"missing source below the root", "through links without end"}
 	for _, c := range []struct {
 		name  string
 		mount specs.Mount
@@ -76,6 +81,14 @@ func TestErrors(t *testing.T) {
 	} {
 		h.Sub(t, c.name, func(t *testing.T, h *linuxtest.Host) {
 			refused(t, h, only(c.mount), c.want...)
+			if slices.Contains(late, c.name) {
+				return
+			}
+			// Nor is the mount point of a mount before it made.
+			for i := range c.want {
+				c.want[i] = strings.ReplaceAll(c.want[i], "mounts[0]", "mounts[2]")
+			}
+			refused(t, h, only(mount("/new", "tmpfs", "tmpfs"), mount("/other/new", "bind", "/etc"), c.mount), c.want...)
 		})
 	}
 	for _, dest := range []string{"/proc/x", "/proc/self", "/proc/sys", "/proc/sys/kernel/core_pattern", "/link-to-proc/sysrq-trigger"} {
@@ -96,9 +109,13 @@ func refused(t *testing.T, h *linuxtest.Host, edit linuxtest.Edit, words ...stri
 			t.Fatal(err)
 		}
 	}
+	before := names(t, bundle+"/rootfs")
 	r := h.Run("run", "--bundle", bundle, h.ID("a"))
 	if r.Status == 0 {
 		t.Fatal("it was accepted")
+	}
+	if after := names(t, bundle+"/rootfs"); !slices.Equal(after, before) {
+		t.Errorf("the root file system has %q, and had %q", after, before)
 	}
 	for _, w := range words {
 		if !strings.Contains(r.Stderr, w) {
@@ -108,6 +125,19 @@ func refused(t *testing.T, h *linuxtest.Host, edit linuxtest.Edit, words ...stri
 	if strings.Count(r.Stderr, "\n") != 1 {
 		t.Errorf("the error has not one line: %q", r.Stderr)
 	}
+}
+
+// names lists a tree.
+func names(t *testing.T, dir string) (list []string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		list = append(list, path[len(dir):])
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
 }
 
 // The kernel's words are not lost where a mount comes after others in one batch.
