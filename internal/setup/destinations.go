@@ -171,6 +171,9 @@ func (e *Env) buildLater(m *mount) error {
 			e.B.ForPath(later.where, "cannot look at", later.path)
 			at.Stat = e.B.Stat(at.H)
 		}
+		if err := e.pass(); err != nil {
+			return err
+		}
 	}
 	if err := e.Sync(); err != nil {
 		return err
@@ -191,6 +194,9 @@ func (e *Env) buildLater(m *mount) error {
 			continue
 		}
 		if err := e.build(later); err != nil {
+			return err
+		}
+		if err := e.pass(); err != nil {
 			return err
 		}
 	}

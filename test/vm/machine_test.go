@@ -22,7 +22,13 @@ const (
 	// quietTime bounds the time without output between packages, and beyond what
 	// the tests of a package may take, whose own limit says more.
 	quietTime = 30 * time.Second
+	// deadTime bounds the time without a sign of life on the console, where `run`
+	// writes one every 10 s.
+	deadTime = 2 * time.Minute
 )
+
+// alive is a sign of life on the console.
+const alive = "@@alive"
 
 // machine is a virtual machine under way.
 type machine struct {
@@ -31,6 +37,7 @@ type machine struct {
 	console  string      // file
 	stderr   strings.Builder
 	deadline time.Time // when the test must have ended
+	hung     bool      // it has booted, and gives no sign of life
 }
 
 // bootDisk starts the machine with the image's disk and that of the tests, which
@@ -75,12 +82,14 @@ func boot(t *testing.T, console string, arguments ...string) *machine {
 	if err := <-started; err != nil {
 		t.Fatalf("cannot start the virtual machine: %v", err)
 	}
-	t.Cleanup(func() {
-		m.cmd.Process.Kill() // may have ended
-		for range m.lines {
-		}
-	})
+	t.Cleanup(m.end)
 	return m
+}
+
+func (m *machine) end() {
+	m.cmd.Process.Kill() // may have ended
+	for range m.lines {
+	}
 }
 
 // read starts the process and reads to its end. It must not outlive the test,
@@ -108,21 +117,41 @@ func (m *machine) next(limit time.Duration, doing string) (string, error) {
 	limit = min(limit, time.Until(m.deadline))
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
-	select {
-	case line, ok := <-m.lines:
-		if ok {
-			return line, nil
+	look := time.NewTicker(5 * time.Second)
+	defer look.Stop()
+	for {
+		select {
+		case line, ok := <-m.lines:
+			if ok {
+				return line, nil
+			}
+			return "", m.explain(fmt.Sprintf("the virtual machine ended during %s: %v", doing, m.cmd.ProcessState))
+		case <-look.C:
+			if m.isDead() {
+				m.hung = true
+				return "", m.explain(fmt.Sprintf("the virtual machine gave no sign of life for %.0f s during %s", deadTime.Seconds(), doing))
+			}
+		case <-timer.C:
+			return "", m.explain(fmt.Sprintf("the virtual machine said nothing for %.0f s during %s", limit.Seconds(), doing))
 		}
-		return "", m.explain(fmt.Sprintf("the virtual machine ended during %s: %v", doing, m.cmd.ProcessState))
-	case <-timer.C:
-		return "", m.explain(fmt.Sprintf("the virtual machine said nothing for %.0f s during %s", limit.Seconds(), doing))
 	}
 }
 
-// panicked reports whether the machine has ended since its kernel panicked.
-func (m *machine) panicked() bool {
+// isDead reports whether the console has begun to have signs of life, and has no more.
+func (m *machine) isDead() bool {
 	text, err := os.ReadFile(m.console)
-	return err == nil && m.cmd.ProcessState != nil && bytes.Contains(text, []byte("Kernel panic - not syncing"))
+	if err != nil || !bytes.Contains(text, []byte(alive)) {
+		return false
+	}
+	st, err := os.Stat(m.console)
+	return err == nil && time.Since(st.ModTime()) > deadTime
+}
+
+// failed reports whether it is the machine that has failed, and no test: its kernel
+// has panicked, or does nothing any more.
+func (m *machine) failed() bool {
+	text, err := os.ReadFile(m.console)
+	return m.hung || err == nil && m.cmd.ProcessState != nil && bytes.Contains(text, []byte("Kernel panic - not syncing"))
 }
 
 // explain adds what the machine and its console said last.
@@ -134,7 +163,7 @@ func (m *machine) explain(what string) error {
 	if m.cmd.ProcessState != nil { // nobody writes to it any more
 		what += "\n" + m.stderr.String()
 	}
-	return fmt.Errorf("%s\nlast lines of its console:\n%s", what, lastLines(string(text), 40))
+	return fmt.Errorf("%s\nlast lines of its console:\n%s", what, lastLines(strings.ReplaceAll(string(text), alive+"\r\n", ""), 40))
 }
 
 func lastLines(text string, n int) string {

@@ -55,8 +55,9 @@ func TestBackports(t *testing.T) {
 }
 
 // runIn runs the tests of a machine. Its kernel panics now and then while it changes
-// its own code, which the emulator does not always see in time on the other processor:
-// it is booted again then for what is left.
+// its own code, which the emulator does not always see in time on the other processor,
+// and has stood still once, both processors without a word: it is booted again then for
+// what is left.
 func runIn(t *testing.T, s setup) {
 	if os.Geteuid() != 0 {
 		t.Skip("making the disk of the virtual machine needs root")
@@ -70,9 +71,10 @@ func runIn(t *testing.T, s setup) {
 		if err == nil {
 			return
 		}
-		if !m.panicked() || boots == 3 {
+		if !m.failed() || boots == 3 {
 			t.Fatal(err)
 		}
+		m.end()
 		t.Logf("another boot, since %v", err)
 		s.tests = s.tests[done:]
 	}
@@ -123,7 +125,7 @@ func (m *machine) testPackage(t *testing.T, p tests) error {
 			show(line)
 		}
 	}
-	if errRead != nil && m.panicked() {
+	if errRead != nil && m.failed() {
 		return errRead // what it has said is said again
 	}
 	t.Run(strings.ReplaceAll(p.Package, "/", "."), func(t *testing.T) {
