@@ -1,0 +1,94 @@
+package attack
+
+import (
+	"os"
+	"testing"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"tongs/internal/linuxtest"
+)
+
+// A part of a mount's destination is exchanged when the mount has just been
+// attached, or when its place has been opened (CVE-2021-30465).
+func TestDestinationMoment(t *testing.T) {
+	const to, where = "/a/b/c", "mounts[7].destination"
+	things := []thing{{"/a/b/c", "dir"}, {"/a/b/c.trap", "dir"}, {"/a/b.trap/c", "dir"}, {"/a.trap/b/c", "dir"}}
+	edits := func(options []string, more ...linuxtest.Edit) func(*scene) []linuxtest.Edit {
+		return func(s *scene) []linuxtest.Edit { return append(bind(to, options...)(s, 0), more...) }
+	}
+	hook := func(s *specs.Spec) { s.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "/bin/true"}}} }
+	h := linuxtest.One(t)
+	for _, c := range []momentCase{
+		{name: "mount point", act: swapped("/a/b/c")},
+		{name: "its parent", act: swapped("/a/b")},
+		{name: "first part", act: swapped("/a")},
+		{name: "opened", at: opened(to), act: swapped("/a/b")},
+		{name: "before a hook", act: swapped("/a/b"), edits: edits(nil, hook)},
+		{name: "hidden by a later mount", act: swapped("/a/b"), edits: edits(nil, linuxtest.Mount("/a", "tmpfs", "tmpfs"))},
+		{name: "no link is followed at its end", act: swapped("/a/b"), edits: edits([]string{"dest-nofollow"})},
+		{name: "link to the victim", act: swapped("/a/b"), edits: func(s *scene) []linuxtest.Edit {
+			s.object(s.root+s.victim+"/c", "dir") // within the root
+			s.object(s.root+"/a/b.trap", "-> VICTIM")
+			return edits(nil)(s)
+		}},
+		{name: "exchanged back", act: swappedBack("/a/b"), check: mounted(to)},
+	} {
+		c.things = things
+		if c.edits == nil {
+			c.edits = edits(nil)
+		}
+		if c.at == nil {
+			c.at = attached(to)
+		}
+		if c.check == nil {
+			c.want = elsewhere(where, to)
+		}
+		c.play(t, h)
+	}
+}
+
+// The same where a link is on the way to the destination, so that the place had to be
+// walked to.
+func TestLinkedDestinationMoment(t *testing.T) {
+	things := []thing{{"/real/c", "dir"}, {"/other/c", "dir"}, {"/real.trap/c", "dir"}, {"/link", "-> real"}, {"/link.trap", "-> other"}}
+	edits := func(s *scene) []linuxtest.Edit { return bind("/link/c")(s, 0) }
+	missing := func(s *scene) []linuxtest.Edit { return bind("/link/new/deep")(s, 0) }
+	h := linuxtest.One(t)
+	for _, c := range []momentCase{
+		{name: "link", act: swapped("/link"), at: attached("/real/c"), edits: edits, want: elsewhere("mounts[7].destination", "/link/c")},
+		{name: "where it leads", act: swapped("/real"), at: attached("/real/c"), edits: edits, want: elsewhere("mounts[7].destination", "/link/c")},
+		{name: "opened", act: swapped("/link"), at: opened("/real/c"), edits: edits, want: elsewhere("mounts[7].destination", "/link/c")},
+		{name: "made", act: swapped("/link"), at: attached("/real/new/deep"), edits: func(s *scene) []linuxtest.Edit {
+			s.object(s.root+"/other/new/deep", "dir")
+			return missing(s)
+		}, want: elsewhere("mounts[7].destination", "/link/new/deep")},
+		{name: "exchanged back", act: swappedBack("/link"), at: attached("/real/c"), edits: edits, check: mounted("/link/c")},
+	} {
+		c.things = things
+		c.play(t, h)
+	}
+}
+
+// A device that is bound in a user namespace, in the image's /dev.
+func TestDeviceMoment(t *testing.T) {
+	h := linuxtest.One(t)
+	const path = "/dev/zero"
+	for _, c := range []momentCase{
+		{name: "node", act: swapped(path), at: attached(path), want: elsewhere("linux.devices", path)},
+		{name: "node, opened", act: swapped(path), at: opened(path), want: elsewhere("linux.devices", path)},
+		{name: "exchanged back", act: swappedBack(path), at: attached(path), check: func(t *testing.T, s *scene, o *outcome) {
+			correct(t, s, o)
+			if p := o.Paths[path]; p.Type != "c" || p.Device != "1:5" {
+				t.Errorf("%s is %+v", path, p)
+			}
+		}},
+	} {
+		c.things = []thing{{path, "= x"}, {path + ".trap", "= x"}}
+		c.edits = func(s *scene) []linuxtest.Edit {
+			s.must(os.Chown(s.root+"/dev", 100000, 100000)) // the container makes links there
+			return append(imageDev(s, 0), inUserNamespace, look(path))
+		}
+		c.play(t, h)
+	}
+}
