@@ -213,3 +213,22 @@ func attachForHooks(e *Env) (bool, error) {
 	e.atName = true
 	return true, nil
 }
+
+// verifyName looks up root.path again, when the mounts are complete and no hook has
+// run: whoever exchanged it for another directory has made it lead elsewhere than to
+// the container's root, which hooks would then not see.
+func verifyName(e *Env) error {
+	if !e.atName {
+		return nil
+	}
+	p := e.hostPath(e.Spec.Root.Path)
+	e.B.For("root.path", "cannot look for the root file system at "+p)
+	root, there := e.B.Stat(e.Root.Dir), e.B.StatPath(p)
+	e.B.Check(func() error {
+		if !there.IsOneOf([]*kernel.Stat{root}) {
+			return errRootMoved
+		}
+		return nil
+	})
+	return nil
+}

@@ -66,6 +66,7 @@ func CreateOrder() []Step {
 		{"devices", []string{"linux.devices"}, makeDevices},
 		{"device links", nil, linkDevices},
 		// The environment is complete, and the host's paths are still there.
+		{"verify name of the root", nil, verifyName}, // hooks look there
 		{"hooks of the host", []string{"hooks.prestart", "hooks.createRuntime"}, runRuntimeHooks},
 		{"hooks inside", []string{"hooks.createContainer"}, runCreateContainerHooks},
 		{"labels of the process", []string{"process.apparmorProfile", "process.selinuxLabel"}, setLabels}, // not of hooks that act for the host

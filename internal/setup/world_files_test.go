@@ -127,6 +127,15 @@ func (w *world) mountsBelow(dir string) map[string]int64 {
 	return m
 }
 
+// ofContainer is a path as the container has it: its names begin where its root is
+// attached, once it is the root.
+func ofContainer(p string) string {
+	if p == "/bundle/rootfs" || p == "/run/tongs/root" {
+		return "/"
+	}
+	return p
+}
+
 // moveMount makes what is attached visible at the path, and the handle lead
 // there. It hides what was mounted below. What is attached to a place that
 // something else has been mounted over meanwhile is not seen itself. Whether both are
@@ -143,9 +152,7 @@ func (w *world) moveMount(c *kernel.Call) int64 {
 		if f := w.open[from]; f != nil && c.Tolerates(unix.EINVAL) && (f.mode&unix.S_IFMT == unix.S_IFDIR) != (place.mode&unix.S_IFMT == unix.S_IFDIR) {
 			return -int64(unix.EINVAL)
 		}
-		if to == "/bundle/rootfs" || to == "/run/tongs/root" { // where the container's names begin, once it is the root
-			to = "/"
-		}
+		to = ofContainer(to)
 	}
 	f := w.open[from]
 	if f == nil {
@@ -183,7 +190,7 @@ func (w *world) statx(c *kernel.Call) int64 {
 		if e != 0 {
 			return -int64(e)
 		}
-		found := w.at(p)
+		found := w.at(ofContainer(p))
 		f = &found
 	}
 	mem := c.Args[4].Mem.Bytes

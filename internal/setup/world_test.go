@@ -19,7 +19,8 @@ import (
 //
 // Lines of an "answers" section:
 //
-//	file PATH KIND [fs=NAME] [uid=N]   what lies at a path: missing, dir, reg, lnk TARGET, chr 1:3, blk 8:0, fifo
+//	file PATH KIND [fs=NAME] [uid=N] [ino=N]
+//	                                   what lies at a path: missing, dir, reg, lnk TARGET, chr 1:3, blk 8:0, fifo
 //	CALL SUBJECT ANSWER                the answer to a call: ENOENT, a number or "text" that is read;
 //	                                   "host:CALL" is one that is executed on the host
 //
@@ -90,12 +91,16 @@ func parseFile(words []string) (file, error) {
 			f.missing = true
 		case key == "fs":
 			f.fs = magic(value)
-		case key == "uid":
+		case key == "uid", key == "ino":
 			n, err := strconv.ParseUint(value, 10, 32)
 			if err != nil {
 				return f, err
 			}
-			f.uid = uint32(n)
+			if key == "uid" {
+				f.uid = uint32(n)
+			} else {
+				f.ino = n
+			}
 		case f.mode == 0 && kinds[word] != 0:
 			f.mode = kinds[word] | 0o755
 		case f.mode&unix.S_IFMT == unix.S_IFLNK:

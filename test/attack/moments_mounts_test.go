@@ -5,8 +5,10 @@ import (
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"tongs/internal/linuxtest"
+	"tongs/internal/linuxtest/stepper"
 )
 
 // A part of a mount's destination is exchanged when the mount has just been
@@ -90,5 +92,50 @@ func TestDeviceMoment(t *testing.T) {
 			return append(imageDev(s, 0), inUserNamespace, look(path))
 		}
 		c.play(t, h)
+	}
+}
+
+// With hooks the root lies where the host has it: root.path is exchanged after it was
+// opened, and before a hook looks there. No hook sees a directory that is not the
+// container's root.
+func TestRootMoment(t *testing.T) {
+	h := linuxtest.One(t)
+	// The tree is opened by tongs; its copy has no path.
+	tree := func(s *scene, st *stepper.Stop) bool {
+		if !st.Own || st.Entry || st.Number != unix.SYS_OPEN_TREE || st.Result < 0 {
+			return false
+		}
+		root, err := os.Stat(s.root)
+		copied, err2 := os.Stat(descriptor(st, uint64(st.Result)))
+		return err == nil && err2 == nil && os.SameFile(root, copied)
+	}
+	const moved = "root.path: the directory is not the one that was opened first"
+	for name, list := range map[string]func(*specs.Hooks) *[]specs.Hook{
+		"createRuntime":   func(h *specs.Hooks) *[]specs.Hook { return &h.CreateRuntime },
+		"createContainer": func(h *specs.Hooks) *[]specs.Hook { return &h.CreateContainer },
+	} {
+		for _, c := range []momentCase{
+			{name: "tree copied", at: tree},
+			{name: "place opened", at: opened("")},
+			{name: "attached", at: attached("")},
+			{name: "with mounts in it", at: attached("/sys")},
+		} {
+			c.name, c.want = name+": "+c.name, moved
+			c.edits = func(s *scene) []linuxtest.Edit {
+				s.object(s.bundle+"/rootfs.trap/trap", "= x")
+				hooks := &specs.Hooks{}
+				*list(hooks) = []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "ls " + s.root + " > " + s.bundle + "/seen"}}}
+				return []linuxtest.Edit{func(spec *specs.Spec) { spec.Hooks = hooks }}
+			}
+			c.act = func(s *scene) error {
+				s.t.Cleanup(func() {
+					if seen, err := os.ReadFile(s.bundle + "/seen"); err == nil {
+						s.t.Errorf("a hook has run, and seen %q", seen)
+					}
+				})
+				return swapped("")(s)
+			}
+			c.play(t, h)
+		}
 	}
 }

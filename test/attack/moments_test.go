@@ -24,21 +24,21 @@ type moment func(s *scene, st *stepper.Stop) bool
 // nobody has looked for it there yet.
 func attached(path string) moment {
 	return func(s *scene, st *stepper.Stop) bool {
-		return behind(st, unix.SYS_MOVE_MOUNT) && s.leads(st, st.Args[2]) == path
+		return behind(st, unix.SYS_MOVE_MOUNT) && s.leads(st, st.Args[2], path)
 	}
 }
 
 // opened is when a path of the container has been opened, and is not used yet.
 func opened(path string) moment {
 	return func(s *scene, st *stepper.Stop) bool {
-		return behind(st, unix.SYS_OPENAT2) && s.leads(st, uint64(st.Result)) == path
+		return behind(st, unix.SYS_OPENAT2) && s.leads(st, uint64(st.Result), path)
 	}
 }
 
 // entered is when a path of the container has become the working directory.
 func entered(path string) moment {
 	return func(s *scene, st *stepper.Stop) bool {
-		return behind(st, unix.SYS_FCHDIR) && s.leads(st, st.Args[0]) == path
+		return behind(st, unix.SYS_FCHDIR) && s.leads(st, st.Args[0], path)
 	}
 }
 
@@ -47,11 +47,11 @@ func behind(st *stepper.Stop, number int) bool {
 	return !st.Own && !st.Entry && st.Number == number && st.Result >= 0
 }
 
-// leads is the path of what a descriptor of a stopped process is open on, in the
-// container. Before hooks its root lies where the host has it.
-func (s *scene) leads(st *stepper.Stop, fd uint64) string {
-	path, _ := os.Readlink(descriptor(st, fd)) // "" if it is none
-	return strings.TrimPrefix(path, s.root)
+// leads reports whether a descriptor of a stopped process is open on a path of the
+// container; "" is its root. With hooks the root lies where the host has it.
+func (s *scene) leads(st *stepper.Stop, fd uint64, path string) bool {
+	to, err := os.Readlink(descriptor(st, fd))
+	return err == nil && (to == path || to == s.root+path)
 }
 
 func descriptor(st *stepper.Stop, fd uint64) string {
