@@ -2,7 +2,9 @@
 // volume with another, against the set-up of the root file system. Each case is
 // played twice: as a trap that lies in the root when the container is made, and
 // as a race, in which somebody exchanges the good object and the trap
-// (renameat2(2), RENAME_EXCHANGE) as fast as it can while containers start.
+// (renameat2(2), RENAME_EXCHANGE) as fast as it can while containers start. Tests
+// whose names end in Moment exchange them once, while the container's process is
+// stopped at the call that matters.
 //
 // A container may start or be refused with a clear error, but a tree beside the
 // root, the victim, must never change and its content never be seen inside, and

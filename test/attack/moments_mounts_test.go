@@ -1,6 +1,7 @@
 package attack
 
 import (
+	"fmt"
 	"os"
 	"testing"
 
@@ -20,6 +21,11 @@ func TestDestinationMoment(t *testing.T) {
 		return func(s *scene) []linuxtest.Edit { return append(bind(to, options...)(s, 0), more...) }
 	}
 	hook := func(s *specs.Spec) { s.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "/bin/true"}}} }
+	many := func(s *specs.Spec) { // so that results are taken late
+		for i := range 200 {
+			linuxtest.Mount(fmt.Sprintf("/many%d", i), "bind", "/etc", "bind")(s)
+		}
+	}
 	h := linuxtest.One(t)
 	for _, c := range []momentCase{
 		{name: "mount point", act: swapped("/a/b/c")},
@@ -28,6 +34,9 @@ func TestDestinationMoment(t *testing.T) {
 		{name: "opened", at: opened(to), act: swapped("/a/b")},
 		{name: "before a hook", act: swapped("/a/b"), edits: edits(nil, hook)},
 		{name: "hidden by a later mount", act: swapped("/a/b"), edits: edits(nil, linuxtest.Mount("/a", "tmpfs", "tmpfs"))},
+		{name: "among many", act: swapped("/a/b"), edits: edits(nil, many)},
+		{name: "user namespace", act: swapped("/a/b"), edits: edits(nil, inUserNamespace)},
+		{name: "without pivot", act: swapped("/a/b"), args: func(*scene) []string { return []string{"run", "--no-pivot"} }},
 		{name: "no link is followed at its end", act: swapped("/a/b"), edits: edits([]string{"dest-nofollow"})},
 		{name: "link to the victim", act: swapped("/a/b"), edits: func(s *scene) []linuxtest.Edit {
 			s.object(s.root+s.victim+"/c", "dir") // within the root
@@ -50,12 +59,26 @@ func TestDestinationMoment(t *testing.T) {
 	}
 }
 
+// The same for what the kernel provides, with a look-alike as the trap
+// (CVE-2019-19921).
+func TestRootShapesMoment(t *testing.T) {
+	h := linuxtest.One(t)
+	for point, mount := range map[string]string{"/proc": "mounts[0]", "/dev": "mounts[1]", "/sys": "mounts[5]"} {
+		c := momentCase{name: point, at: attached(point), act: swapped(point), want: elsewhere(mount+".destination", point)}
+		c.things = []thing{{"/proc.trap", "look-alike"}}
+		for _, dir := range []string{"/dev.trap/pts", "/dev.trap/shm", "/dev.trap/mqueue", "/sys.trap/fs/cgroup"} {
+			c.things = append(c.things, thing{dir, "dir"})
+		}
+		c.edits = func(*scene) []linuxtest.Edit { return nil }
+		c.play(t, h)
+	}
+}
+
 // The same where a link is on the way to the destination, so that the place had to be
 // walked to.
 func TestLinkedDestinationMoment(t *testing.T) {
 	things := []thing{{"/real/c", "dir"}, {"/other/c", "dir"}, {"/real.trap/c", "dir"}, {"/link", "-> real"}, {"/link.trap", "-> other"}}
 	edits := func(s *scene) []linuxtest.Edit { return bind("/link/c")(s, 0) }
-	missing := func(s *scene) []linuxtest.Edit { return bind("/link/new/deep")(s, 0) }
 	h := linuxtest.One(t)
 	for _, c := range []momentCase{
 		{name: "link", act: swapped("/link"), at: attached("/real/c"), edits: edits, want: elsewhere("mounts[7].destination", "/link/c")},
@@ -63,7 +86,7 @@ func TestLinkedDestinationMoment(t *testing.T) {
 		{name: "opened", act: swapped("/link"), at: opened("/real/c"), edits: edits, want: elsewhere("mounts[7].destination", "/link/c")},
 		{name: "made", act: swapped("/link"), at: attached("/real/new/deep"), edits: func(s *scene) []linuxtest.Edit {
 			s.object(s.root+"/other/new/deep", "dir")
-			return missing(s)
+			return bind("/link/new/deep")(s, 0)
 		}, want: elsewhere("mounts[7].destination", "/link/new/deep")},
 		{name: "exchanged back", act: swappedBack("/link"), at: attached("/real/c"), edits: edits, check: mounted("/link/c")},
 	} {
