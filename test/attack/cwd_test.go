@@ -84,7 +84,7 @@ func TestCwdRace(t *testing.T) {
 	}
 	check := func(t *testing.T, s *scene, o *outcome) { checkCwd(t, s, o) }
 	play(t, linuxtest.One(t), []attackCase{
-		{name: "link to the victim", swaps: []swap{{"vol:/w", "dir", "-> VICTIM"}}, edits: where("/vol/w"), check: check},
+		{name: "link to the victim", swaps: []swap{{"vol:/w", "dir", "-> VICTIM"}}, edits: where("/vol/w"), check: check}, // made in the root where the link leads
 		{name: "magic link", swaps: []swap{{"vol:/w", "dir", "-> /proc/self/fd/7"}}, edits: where("/vol/w"), check: check, refused: "process.cwd"},
 		{name: "to be made", swaps: []swap{{"vol:/w", "dir", "-> VICTIM"}}, edits: where("/vol/w/n%d/deep"), check: check},
 		{name: "file", swaps: []swap{{"vol:/w", "dir", "= x"}}, edits: where("/vol/w"), check: check, refused: "process.cwd", noRace: true},
@@ -110,6 +110,31 @@ func TestCwdOfExec(t *testing.T) {
 						t.Errorf("%s -> %d: started %v in %+v: %s", path, fd, o.started, o.Report, o.Stderr)
 					}
 				}
+			}
+			s.Must("delete", "--force", s.ID("a"))
+		})
+	}
+}
+
+// The same for exec while somebody swaps it. It makes no directory that is missing.
+func TestCwdOfExecRace(t *testing.T) {
+	h := linuxtest.One(t)
+	for name, trap := range map[string]string{"link to the victim": "-> VICTIM", "magic link": "-> /proc/self/fd/7", "link to the root": "-> ../../../.."} {
+		raceIn(t, h, name, func(t *testing.T, h *linuxtest.Host) {
+			s := newScene(t, h)
+			s.object(s.volume()+"/w", "dir")
+			s.object(s.volume()+"/w.trap", trap)
+			s.WriteConfig(s.bundle, linuxtest.Spec(linuxtest.Args("/bin/sleep", "1000"), writable, linuxtest.Mount("/vol", "bind", s.volume(), "rbind")))
+			s.Must("run", "--detach", "--bundle", s.bundle, s.ID("a"))
+			e := s.race(func() error { return exchange(s.volume()+"/w", s.volume()+"/w.trap") }, func(int) bool {
+				o := s.try(linuxtest.Command{Args: []string{"exec", "--cwd", "/vol/w", s.ID("a"), "/bin/inside", "."}})
+				if o.started {
+					checkCwd(t, s, o)
+				}
+				return o.started
+			})
+			if name != "link to the root" { // which is a directory as good as the other
+				e.bothWays()
 			}
 			s.Must("delete", "--force", s.ID("a"))
 		})

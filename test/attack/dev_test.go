@@ -58,11 +58,12 @@ func TestDev(t *testing.T) {
 	play(t, h, cases)
 	for _, c := range []attackCase{
 		{name: "/dev", swaps: []swap{{"/dev", "dir", "-> VICTIM"}}, edits: imageDev, check: looked},
+		{name: "/dev look-alike", swaps: []swap{{"/dev", "dir", "look-alike"}}, edits: imageDev, check: looked},
 		{name: "/dev/null", swaps: []swap{{"/dev/null", "null", "-> VICTIM/file"}}, edits: imageDev, check: looked},
 		{name: "/dev/null hard", swaps: []swap{{"/dev/null", "null", "= x"}}, edits: imageDev, check: looked},
 		{name: "/dev/ptmx", swaps: []swap{{"/dev/ptmx", "= x", "-> VICTIM/ptmx"}}, edits: imageDev, check: looked},
 	} {
-		h.Sub(t, "race: "+c.name, func(t *testing.T, h *linuxtest.Host) { c.race(newScene(t, h)) })
+		raceIn(t, h, c.name, func(t *testing.T, h *linuxtest.Host) { c.race(newScene(t, h)) })
 	}
 }
 
@@ -156,7 +157,7 @@ func TestConsole(t *testing.T) {
 	}
 	for _, name := range []string{"console link", "pts link", "ptmx link"} {
 		c := traps[name]
-		h.Sub(t, "race: "+name, func(t *testing.T, h *linuxtest.Host) {
+		raceIn(t, h, name, func(t *testing.T, h *linuxtest.Host) {
 			s := newScene(t, h, edits("image")...)
 			s.object(s.root+c.path, c.good)
 			s.object(s.root+c.path+".trap", c.trap)

@@ -20,16 +20,16 @@ package attack
 
 import (
 	"encoding/json"
-	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,23 +40,20 @@ import (
 	"tongs/test/inside/report"
 )
 
-func TestMain(m *testing.M) { linuxtest.Main(m) }
+// TestMain lets twice as many races run at the same time as there are processors:
+// each has one who swaps, and containers that wait as often as they work.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		flag.Set("test.parallel", strconv.Itoa(2*runtime.NumCPU())) // its value is fine
+	}
+	linuxtest.Main(m)
+}
 
 // secret is in the victim's files. Nobody inside may read it.
 const secret = "the victim's secret"
-
-// tries and raceTime bound each race.
-const tries = 2000
-
-func raceTime() time.Duration {
-	switch {
-	case os.Getenv("TONGS_LONG") == "1":
-		return 20 * time.Second
-	case testing.Short():
-		return time.Second
-	}
-	return 5 * time.Second
-}
 
 // field is how a refusal begins: with the part of config.json that it is about.
 var field = regexp.MustCompile(`msg="(?:tongs )?(run|create|exec) failed: (root\.path|root\.readonly|mounts\[\d+\]|process\.[a-zA-Z]+|linux\.[a-zA-Z]+|cannot make the link /dev/|(cannot open )?/dev/null of the container|hostname)`)
@@ -89,7 +86,7 @@ func makeVictim(t *testing.T, h *linuxtest.Host) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range []string{"pts", "shm", "self/attr", "self/fd", "sys/kernel", "t", "etc", "fs/cgroup", "bin"} {
+	for _, d := range []string{"pts", "shm", "self/attr", "self/fd", "sys/kernel", "t", "etc", "fs/cgroup", "firmware", "bin"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -101,6 +98,9 @@ func makeVictim(t *testing.T, h *linuxtest.Host) string {
 		if err := os.Chown(filepath.Join(dir, f), 1234, 4321); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "bin/prog"), []byte("#!/bin/sh\necho "+secret+"\n"), 0o755); err != nil {
+		t.Fatal(err)
 	}
 	old := time.Now().Add(-time.Hour)
 	for _, f := range []string{"ptmx", "file", "t", "pts"} {
@@ -139,6 +139,11 @@ func describe(t *testing.T, dir string) []string {
 	return list
 }
 
+// ID is Host.ID for a name that only this scene uses.
+func (s *scene) ID(name string) string {
+	return s.Host.ID(strings.TrimPrefix(filepath.Base(s.bundle), "bundle-") + "-" + name)
+}
+
 func (s *scene) checkVictim() {
 	s.t.Helper()
 	after := describe(s.t, s.victim)
@@ -162,41 +167,58 @@ func (s *scene) must(err error) {
 	}
 }
 
-// object makes something at a path: "a/" a directory, "-> x" a link, "p" a FIFO,
-// "null", "sda" and "kmsg" a device, "missing" nothing, "= x" a file.
+// object puts something at a path, in place of what is there: "dir" a directory,
+// "-> x" a link, "fifo", "socket", "null" and "kmsg" a special file, "= x" a file,
+// "missing" nothing.
 func (s *scene) object(path, kind string) {
 	s.t.Helper()
-	s.must(os.RemoveAll(path))
 	s.must(os.MkdirAll(filepath.Dir(path), 0o755))
-	kind = strings.ReplaceAll(kind, "VICTIM", s.victim)
+	s.must(s.put(path, kind))
+}
+
+// put is object for the goroutine of a race.
+func (s *scene) put(path, kind string) error {
+	if err := os.RemoveAll(path); err != nil {
+		return err
+	}
 	target, link := strings.CutPrefix(kind, "-> ")
 	content, file := strings.CutPrefix(kind, "= ")
 	switch {
 	case link:
-		s.must(os.Symlink(target, path))
+		return os.Symlink(strings.ReplaceAll(target, "VICTIM", s.victim), path)
 	case file:
-		s.must(os.WriteFile(path, []byte(content), 0o755))
+		return os.WriteFile(path, []byte(content), 0o755)
 	case kind == "dir":
-		s.must(os.Mkdir(path, 0o755))
+		return os.Mkdir(path, 0o755)
 	case kind == "fifo":
-		s.must(unix.Mkfifo(path, 0o666))
+		return unix.Mkfifo(path, 0o666)
 	case kind == "null":
-		s.must(unix.Mknod(path, unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))))
+		return unix.Mknod(path, unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3)))
 	case kind == "kmsg":
-		s.must(unix.Mknod(path, unix.S_IFCHR|0o666, int(unix.Mkdev(1, 11))))
+		return unix.Mknod(path, unix.S_IFCHR|0o666, int(unix.Mkdev(1, 11)))
 	case kind == "socket":
-		s.must(unix.Mknod(path, unix.S_IFSOCK|0o666, 0))
-	case kind == "look-alike": // of /proc
-		s.must(os.MkdirAll(path+"/self/attr/apparmor", 0o755))
-		s.must(os.MkdirAll(path+"/self/fd", 0o755))
-		s.must(os.MkdirAll(path+"/sys/kernel", 0o755))
-		for _, f := range []string{"self/attr/exec", "self/attr/apparmor/exec", "sys/kernel/hostname", "kcore", "keys"} {
-			s.must(os.WriteFile(filepath.Join(path, f), nil, 0o666))
-		}
+		return unix.Mknod(path, unix.S_IFSOCK|0o666, 0)
+	case kind == "look-alike":
+		return lookAlike(path)
 	case kind == "missing":
-	default:
-		s.t.Fatalf("unknown kind %q", kind)
+		return nil
 	}
+	return fmt.Errorf("unknown kind %q", kind)
+}
+
+// lookAlike makes a directory with names of /proc, /sys and /dev.
+func lookAlike(path string) error {
+	for _, dir := range []string{"self/attr/apparmor", "self/fd", "sys/kernel", "firmware/ours", "fs/cgroup", "pts", "shm", "mqueue"} {
+		if err := os.MkdirAll(filepath.Join(path, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	for _, f := range []string{"self/attr/exec", "self/attr/apparmor/exec", "sys/kernel/hostname", "kcore", "keys", "null", "ptmx", "zero", "tty"} {
+		if err := os.WriteFile(filepath.Join(path, f), nil, 0o666); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // exchange swaps two paths at once.
@@ -221,12 +243,7 @@ func (s *scene) try(c linuxtest.Command) *outcome {
 func (s *scene) judge(r *linuxtest.Result) *outcome {
 	s.t.Helper()
 	o := &outcome{Result: r, text: r.Stdout + r.Stderr, started: r.Status == 0}
-	if strings.Contains(o.text, secret) {
-		s.t.Errorf("the secret has come out: %s", o.text)
-	}
-	if strings.Contains(o.text, "goroutine ") || r.Signal != 0 {
-		s.t.Errorf("tongs has crashed: signal %v\n%s", r.Signal, o.text)
-	}
+	s.harmless(o)
 	if !o.started && !field.MatchString(r.Stderr) {
 		s.t.Errorf("status %d, and no clear error: %q", r.Status, r.Stderr)
 	}
@@ -239,172 +256,35 @@ func (s *scene) judge(r *linuxtest.Result) *outcome {
 	return o
 }
 
+// harmless checks what holds however a container ends.
+func (s *scene) harmless(o *outcome) {
+	s.t.Helper()
+	if strings.Contains(o.text, secret) {
+		s.t.Errorf("the secret has come out: %s", o.text)
+	}
+	if strings.Contains(o.text, "goroutine ") || o.Signal != 0 {
+		s.t.Errorf("tongs has crashed: signal %v\n%s", o.Signal, o.text)
+	}
+}
+
 // run is try for the scene's bundle.
 func (s *scene) run(name string) *outcome {
 	s.t.Helper()
 	return s.try(linuxtest.Command{Args: []string{"run", "--bundle", s.bundle, s.ID(name)}})
 }
 
-// race lets one goroutine act without a pause while containers are tried, and
-// tells how often each happened.
-func (s *scene) race(act func() error, try func(i int) (started bool)) {
-	s.t.Helper()
-	var stop atomic.Bool
-	var acts, missed int
-	var wg sync.WaitGroup
-	s.Go(&wg, func() {
-		for !stop.Load() {
-			if err := act(); err == nil {
-				acts++
-			} else if missed++; errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
-				s.t.Errorf("the attack does not work here: %v", err)
-				return
-			}
-		}
-	})
-	started, refused := 0, 0
-	for end := time.Now().Add(raceTime()); started+refused < tries && time.Now().Before(end) && !s.t.Failed(); {
-		if try(started + refused) {
-			started++
-		} else {
-			refused++
-		}
-		if (started+refused)%100 == 0 {
-			s.checkVictim()
-		}
-	}
-	stop.Store(true)
-	wg.Wait()
-	s.t.Logf("%d containers started, %d refused, %d swaps, %d missed", started, refused, acts, missed)
-	if n := started + refused; !s.t.Failed() && (n < 3 || acts < n) {
-		s.t.Errorf("no race: %d swaps for %d containers", acts, n)
-	}
-}
-
-// swap is the exchange of a good object for a trap at a path of the root.
-type swap struct {
-	path string // absolute, in the root; "vol:/x" in a volume beside it
-	good string // as in object
-	trap string
-}
-
-// attackCase is a configuration with one or more swaps.
-type attackCase struct {
-	name  string
-	dirs  []string // made in the root beforehand
-	swaps []swap
-	edits func(s *scene, i int) []linuxtest.Edit // i: number of the try
-	check func(t *testing.T, s *scene, o *outcome)
-	// refused is a part of the static trap's error; "" if the container starts.
-	refused string
-	// noRace: the trap alone; a race would be the same as another one.
-	noRace bool
-}
-
-// place is where a path of a swap lies on the host.
-func (s *scene) place(path string) string {
-	if rest, ok := strings.CutPrefix(path, "vol:"); ok {
-		return s.volume() + rest
-	}
-	return s.root + path
-}
-
-// volume is a directory of the host that containers share.
-func (s *scene) volume() string { return s.bundle + "/volume" }
-
-// play plays each case as trap and as race.
-func play(t *testing.T, h *linuxtest.Host, cases []attackCase) {
-	for _, c := range cases {
-		h.Sub(t, "trap: "+c.name, func(t *testing.T, h *linuxtest.Host) { c.trap(newScene(t, h)) })
-		if !c.noRace {
-			h.Sub(t, "race: "+c.name, func(t *testing.T, h *linuxtest.Host) { c.race(newScene(t, h)) })
-		}
-	}
-}
-
-// prepare makes the good objects, each with its trap beside it.
-func (c *attackCase) prepare(s *scene) {
-	s.object(s.volume(), "dir")
-	for _, dir := range c.dirs {
-		s.must(os.MkdirAll(s.place(dir), 0o755))
-	}
-	for _, w := range c.swaps {
-		if w.good != "dir" || !slices.Contains(c.dirs, w.path) {
-			s.object(s.place(w.path), w.good)
-		}
-		if w.good != "missing" {
-			s.object(s.place(w.path)+".trap", w.trap)
-		}
-	}
-}
-
-func (c *attackCase) write(s *scene, i int) {
-	edits := []linuxtest.Edit{look(), writable}
-	if c.edits != nil {
-		edits = append(edits, c.edits(s, i)...)
-	}
-	s.WriteConfig(s.bundle, linuxtest.Spec(edits...))
-}
-
-func (c *attackCase) trap(s *scene) {
-	s.t.Helper()
-	c.prepare(s)
-	for _, w := range c.swaps {
-		if w.good == "missing" {
-			s.object(s.place(w.path), w.trap)
-		} else {
-			s.must(exchange(s.place(w.path), s.place(w.path)+".trap"))
-		}
-	}
-	c.write(s, 0)
-	o := s.run("trap")
-	switch {
-	case c.refused != "" && (o.started || !strings.Contains(o.Stderr, c.refused)):
-		s.t.Errorf("status %d, stderr %q, want an error with %q", o.Status, o.Stderr, c.refused)
-	case c.refused == "" && !o.started:
-		s.t.Errorf("refused: %s", o.Stderr)
-	}
-	c.checkStarted(s, o)
-}
-
-func (c *attackCase) checkStarted(s *scene, o *outcome) {
-	s.t.Helper()
-	if !o.started {
-		return
-	}
-	if c.check != nil {
-		c.check(s.t, s, o)
-	} else {
-		s.t.Helper()
-		correct(s.t, s, o)
-	}
-}
-
-func (c *attackCase) race(s *scene) {
-	s.t.Helper()
-	c.prepare(s)
-	next := 0
-	act := func() error {
-		w := s.place(c.swaps[next%len(c.swaps)].path)
-		next++
-		return exchange(w, w+".trap")
-	}
-	c.write(s, 0)
-	s.race(act, func(i int) bool {
-		if i > 0 && c.edits != nil {
-			c.write(s, i)
-		}
-		o := s.run(fmt.Sprint(i))
-		c.checkStarted(s, o)
-		return o.started
-	})
-}
-
 func writable(s *specs.Spec) { s.Root.Readonly = false }
 
 // look is the program that reports on what correct checks, and on other paths.
 func look(paths ...string) linuxtest.Edit {
-	return linuxtest.Inside(append([]string{"/dev/null", "/proc", "/proc/kcore", "/proc/keys", "/proc/sys/kernel/hostname"}, paths...)...)
+	list := append([]string{"/dev/null", "/proc", "/proc/sys/kernel/hostname"}, maskedPaths()...)
+	return linuxtest.Inside(append(list, paths...)...)
+}
+
+// maskedPaths are some of those that the usual configuration masks, at the places of
+// proc and sysfs and at those where a swap leaves them, with what they are mounted on.
+func maskedPaths() []string {
+	return []string{"/proc/kcore", "/proc/keys", "/sys/firmware", "/proc.trap/kcore", "/proc.trap/keys", "/sys.trap/firmware"}
 }
 
 // correct is what holds in a container whose configuration is the usual one.
@@ -437,11 +317,11 @@ func descriptors(t *testing.T, o *outcome) {
 }
 
 // masked checks the masked paths of the usual configuration. What is seen there
-// may be another object of the root by now, but nothing of proc's.
+// may be another object of the root by now, but nothing of proc's or sysfs's.
 func masked(t *testing.T, o *outcome) {
 	t.Helper()
-	for _, path := range []string{"/proc/kcore", "/proc/keys"} {
-		if p := o.Paths[path]; p.Error == "" && p.FileSystem == "0x9fa0" {
+	for _, path := range maskedPaths() {
+		if p := o.Paths[path]; p.Error == "" && (p.FileSystem == "0x9fa0" || p.FileSystem == "0x62656572") {
 			t.Errorf("%s is not masked: %+v", path, p)
 		}
 	}

@@ -32,7 +32,7 @@ func TestMaskedPathsInMounts(t *testing.T) {
 			}}
 		}},
 	} {
-		h.Sub(t, c.name, func(t *testing.T, h *linuxtest.Host) {
+		raceIn(t, h, c.name, func(t *testing.T, h *linuxtest.Host) {
 			s := newScene(t, h)
 			good, trap := s.root+c.point, s.root+c.point+".trap"
 			s.object(good, "dir")

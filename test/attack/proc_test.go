@@ -45,7 +45,7 @@ func TestMountOverProc(t *testing.T) {
 func TestMountOverProcRace(t *testing.T) {
 	h := linuxtest.One(t)
 	for name, trap := range map[string]string{"/proc": "-> /proc", "/proc/self": "-> /proc/self"} {
-		h.Sub(t, name, func(t *testing.T, h *linuxtest.Host) {
+		raceIn(t, h, name, func(t *testing.T, h *linuxtest.Host) {
 			s := newScene(t, h)
 			s.object(s.volume()+"/a", "dir")
 			s.object(s.volume()+"/a.trap", trap)
@@ -123,7 +123,7 @@ func TestMaskedPathsReplaced(t *testing.T) {
 			return append(edits(s, i), withoutMount("/dev"), linuxtest.Mount("/dev", "bind", s.root+"/dev", "rbind"))
 		}},
 	} {
-		h.Sub(t, "race: "+c.name, func(t *testing.T, h *linuxtest.Host) {
+		raceIn(t, h, c.name, func(t *testing.T, h *linuxtest.Host) {
 			s := newScene(t, h)
 			if c.name == "null device" {
 				c.check = func(t *testing.T, s *scene, o *outcome) { descriptors(t, o); masked(t, o) }
@@ -151,8 +151,13 @@ func hostFile(t *testing.T, path string) string {
 func TestSysctlIsNotRedirected(t *testing.T) {
 	h := linuxtest.One(t)
 	before := hostFile(t, "/proc/sys/kernel/msgmax")
+	t.Cleanup(func() {
+		if after := hostFile(t, "/proc/sys/kernel/msgmax"); after != before {
+			t.Errorf("the host's msgmax was %q, is %q", before, after)
+		}
+	})
 	for name, trap := range map[string]string{"link": "-> VICTIM/file", "file": "= "} {
-		h.Sub(t, name, func(t *testing.T, h *linuxtest.Host) {
+		raceIn(t, h, name, func(t *testing.T, h *linuxtest.Host) {
 			s := newScene(t, h)
 			s.object(s.root+"/proc", "look-alike")
 			s.object(s.root+"/proc/sys/kernel/msgmax", trap)
@@ -175,8 +180,5 @@ func TestSysctlIsNotRedirected(t *testing.T) {
 				}
 			}
 		})
-	}
-	if after := hostFile(t, "/proc/sys/kernel/msgmax"); after != before {
-		t.Errorf("the host's msgmax was %q, is %q", before, after)
 	}
 }

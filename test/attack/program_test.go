@@ -175,7 +175,7 @@ func TestIntruder(t *testing.T) {
 	program := buildIntruder(t, h)
 	for _, way := range []string{"exec", "join"} {
 		for _, trace := range []bool{false, true} {
-			h.Sub(t, fmt.Sprintf("%s, CAP_SYS_PTRACE %t", way, trace), func(t *testing.T, h *linuxtest.Host) {
+			raceIn(t, h, fmt.Sprintf("%s, CAP_SYS_PTRACE %t", way, trace), func(t *testing.T, h *linuxtest.Host) {
 				got := intrude(t, h, program, intrusion{way: way, trace: trace})
 				if strings.Contains(got, "wrote ") || strings.Contains(got, "truncated ") {
 					t.Error("a program could be written")
@@ -205,7 +205,7 @@ func TestIntruderInUserNamespace(t *testing.T) {
 		"child's of container's, signals": {way: "exec", trace: true, edits: []linuxtest.Edit{inUserNamespace}, words: []string{"child", "signal"}},
 		"host's, signals":                 {way: "exec", words: []string{"signal"}},
 	} {
-		h.Sub(t, name, func(t *testing.T, h *linuxtest.Host) {
+		raceIn(t, h, name, func(t *testing.T, h *linuxtest.Host) {
 			if got := intrude(t, h, program, i); containsAny(got, "wrote ", "truncated ", "host", "program ", "stub") {
 				t.Error("the intruder got something")
 			}

@@ -36,7 +36,7 @@ func TestRootReplaced(t *testing.T) {
 		})
 	}
 	for name, trap := range map[string]string{"link to the victim": "-> VICTIM", "other directory": "dir"} {
-		h.Sub(t, "race: "+name, func(t *testing.T, h *linuxtest.Host) {
+		raceIn(t, h, name, func(t *testing.T, h *linuxtest.Host) {
 			s := newScene(t, h, look("/file"))
 			s.object(s.bundle+"/trap", trap)
 			s.race(func() error { return exchange(s.root, s.bundle+"/trap") }, func(int) bool {
@@ -48,7 +48,7 @@ func TestRootReplaced(t *testing.T) {
 			})
 		})
 	}
-	h.Sub(t, "race: renamed", func(t *testing.T, h *linuxtest.Host) {
+	raceIn(t, h, "renamed", func(t *testing.T, h *linuxtest.Host) {
 		s := newScene(t, h, look())
 		away := false
 		act := func() error {
@@ -101,7 +101,7 @@ func TestMountsOfAPeer(t *testing.T) {
 		if point == "/etc" || point == "/sys" {
 			continue // as for the others
 		}
-		h.Sub(t, "race: "+point, func(t *testing.T, h *linuxtest.Host) {
+		raceIn(t, h, point, func(t *testing.T, h *linuxtest.Host) {
 			s := peerScene(t, h)
 			mounted := false
 			act := func() error {
