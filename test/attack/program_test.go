@@ -73,10 +73,11 @@ func machineName() string {
 }
 
 // The program is what executes it: /proc/self/exe, a script or an ELF file whose
-// interpreter that is, a link to it (CVE-2019-5736). The runtime's file is never
-// there: what runs is at most the stub again, which ends.
+// interpreter that is, a link to it (CVE-2019-5736), of a new container and of exec.
+// The runtime's file is never there: what runs is at most the stub again, which ends.
 func TestProgramIsRuntime(t *testing.T) {
 	h := linuxtest.One(t)
+	const each = "for i in 3 4 5 6 7 8 9 10; do "
 	for name, args := range map[string][]string{
 		"/proc/self/exe":        {"/proc/self/exe"},
 		"with arguments":        {"/proc/self/exe", "delete", "--force", "x"},
@@ -86,7 +87,7 @@ func TestProgramIsRuntime(t *testing.T) {
 		"interpreter":           {"/elf"},
 		"link":                  {"/link"},
 		"descriptor":            {"/proc/self/fd/3"},
-		"descriptor in a shell": {"/bin/sh", "-c", "for i in 3 4 5 6 7 8 9 10; do echo x >/proc/self/fd/$i; done 2>/dev/null; exit 9"},
+		"descriptor in a shell": {"/bin/sh", "-c", each + "echo x >/proc/self/fd/$i; cat /proc/self/fd/$i; done 2>/dev/null; exit 9"},
 	} {
 		h.Sub(t, name, func(t *testing.T, h *linuxtest.Host) {
 			before := lookAtRuntime(t, h)
@@ -95,11 +96,18 @@ func TestProgramIsRuntime(t *testing.T) {
 			s.object(s.root+"/elf", "= "+string(elf("/proc/self/exe")))
 			s.object(s.root+"/link", "-> /proc/self/exe")
 			for i := range 5 {
-				r := s.Run("run", "--bundle", s.bundle, s.ID(fmt.Sprint(i)))
-				if r.Status == 0 || strings.Contains(r.Stdout+r.Stderr, "goroutine ") || strings.Contains(r.Stdout, "USAGE") {
-					t.Errorf("status %d: %s%s", r.Status, r.Stdout, r.Stderr)
+				if s.program("run", "--bundle", s.bundle, s.ID(fmt.Sprint(i))) {
+					t.Error("it runs")
 				}
 			}
+			s.WriteConfig(s.bundle, linuxtest.Spec(linuxtest.Args("/bin/sleep", "1000"), writable))
+			s.Must("run", "--detach", "--bundle", s.bundle, s.ID("a"))
+			for range 5 {
+				if s.program(append([]string{"exec", s.ID("a")}, args...)...) {
+					t.Error("it runs in exec")
+				}
+			}
+			s.Must("delete", "--force", s.ID("a"))
 			if after := lookAtRuntime(t, h); after != before {
 				t.Errorf("the runtime was %+v, is %+v", before, after)
 			}
