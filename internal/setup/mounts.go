@@ -281,7 +281,7 @@ func (e *Env) buildBind(m *mount) error {
 			return err
 		}
 		if n := src.Errno(); n != 0 {
-			return fmt.Errorf("%s.source: cannot open %s: %s (%s)", m.field, m.Source, n.Error(), unix.ErrnoName(n))
+			return m.unopened(n)
 		}
 		e.B.For(m.field+".source", "cannot copy "+m.Source)
 		s.h = e.B.OpenTree(src.H, "", m.treeFlags())

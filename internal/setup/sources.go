@@ -19,6 +19,8 @@ type source struct {
 	inside bool           // it lies below the root file system
 	own    bool           // the copy is one of a mount in the container's mount namespace
 	path   string         // on the host; below the root if inside
+	below  string         // below the root, of one that lies there and is opened on the host all the same
+	at     kernel.Handle  // which that was opened as
 	proc   bool           // it is a proc file system
 	root   *kernel.Stat   // of the copy
 	locked *kernel.Statfs // has the flags that must stay, if options would take one back
@@ -108,9 +110,13 @@ func (e *Env) sortSources() (outside []*mount, err error) {
 			return nil, fmt.Errorf("%s.source: required for a bind mount", m.field)
 		}
 		s.path = e.hostPath(m.Source)
-		if clean := path.Clean(s.path); own && !m.idmapped() && strings.HasPrefix(clean, below) {
-			s.inside, s.path = true, strings.TrimPrefix(clean, rootPath)
-			continue
+		if clean := path.Clean(s.path); own && strings.HasPrefix(clean, below) {
+			if inRoot := strings.TrimPrefix(clean, rootPath); m.idmapped() {
+				s.below = inRoot
+			} else {
+				s.inside, s.path = true, inRoot
+				continue
+			}
 		}
 		outside = append(outside, m)
 	}
@@ -121,12 +127,21 @@ func (e *Env) openSource(m *mount) error {
 	s := &e.sources[m.index]
 	p := s.path
 	if m.opt.copyLink {
+		if err := e.openBelow(m, true); err != nil {
+			return err
+		}
 		b := e.onHost()
 		b.For(m.field+".source", "cannot look at "+p)
-		h := b.Openat2(kernel.CWD(), p, unix.O_PATH|unix.O_NOFOLLOW, 0, 0)
+		h := s.at
+		if !h.Valid() {
+			h = b.Openat2(kernel.CWD(), p, unix.O_PATH|unix.O_NOFOLLOW, 0, 0)
+		}
 		if err := m.readLink(e.trees, b, s, h); err != nil || s.link != nil {
 			return err
 		}
+	}
+	if err := e.openBelow(m, m.opt.linkSource); err != nil {
+		return err
 	}
 	b := e.onHost()
 	fs := e.copySource(b, m)
@@ -140,6 +155,47 @@ func (e *Env) openSource(m *mount) error {
 	return nil
 }
 
+// openBelow opens the source of an idmapped mount that lies below the root file system
+// before that is the container's: links there are the image's, and lead within the root.
+func (e *Env) openBelow(m *mount, itself bool) error {
+	s := &e.sources[m.index]
+	if s.below == "" {
+		return nil
+	}
+	p := e.hostPath(e.Spec.Root.Path)
+	b := e.onHost()
+	b.For("root.path", "cannot open "+p)
+	root := &rootfs.Root{K: e.trees, Dir: b.Openat2(kernel.CWD(), p, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0, 0)}
+	there := b.Stat(root.Dir)
+	b.ForPath(m.field+".source", "cannot open", s.path)
+	look := root.Follow
+	if itself {
+		look = root.Itself
+	}
+	src := look(b, s.below)
+	if err := e.trees.Run(b); err != nil {
+		return err
+	}
+	if there.Ino() != e.rootDir.Ino() || there.Dev() != e.rootDir.Dev() {
+		return errRootMoved
+	}
+	if err := root.Settle(m.field+".source", src); err != nil {
+		return err
+	}
+	if n := src.Errno(); n != 0 {
+		return m.unopened(n)
+	}
+	s.at = src.H
+	b = e.onHost()
+	b.For("root.path", "cannot close "+p)
+	b.Close(root.Dir)
+	return e.trees.Run(b)
+}
+
+func (m *mount) unopened(n unix.Errno) error {
+	return fmt.Errorf("%s.source: cannot open %s: %s (%s)", m.field, m.Source, n.Error(), unix.ErrnoName(n))
+}
+
 // copySource adds the calls that open the source of a mount. The result is nil if
 // its file system does not matter.
 func (e *Env) copySource(b *kernel.Batch, m *mount) *kernel.Statfs {
@@ -149,7 +205,12 @@ func (e *Env) copySource(b *kernel.Batch, m *mount) *kernel.Statfs {
 	if e.Locks() {
 		flags |= unix.AT_RECURSIVE // what mounts below cover, copyLocked refuses to show
 	}
-	s.h = b.OpenTree(kernel.CWD(), s.path, flags)
+	if s.at.Valid() {
+		s.h = b.OpenTree(s.at, "", flags)
+		b.Close(s.at)
+	} else {
+		s.h = b.OpenTree(kernel.CWD(), s.path, flags)
+	}
 	s.root = b.Stat(s.h)
 	if (m.opt.clear|m.opt.recClear)&lockable != 0 && e.hasNamespace(specs.UserNamespace) && !e.treesInside {
 		s.locked = b.Fstatfs(s.h)

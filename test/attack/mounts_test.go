@@ -70,13 +70,13 @@ func TestDestinationParts(t *testing.T) {
 			attackCase{name: part + " magic link", swaps: []swap{{part, "dir", "-> /proc/self/root/../.." + "VICTIM"}}, edits: bind("/a/b/c"), refused: "mounts[7]", noRace: true},
 		)
 	}
-	play(t, linuxtest.One(t), cases)
+	play(t, linuxtest.Beside(t), cases)
 }
 
 // The same in a race, in a volume that a sibling shares: 2,000 containers mount
 // below it while it exchanges the parts.
 func TestDestinationPartsRace(t *testing.T) {
-	h := linuxtest.One(t)
+	h := linuxtest.Beside(t)
 	for _, part := range []string{"/a", "/a/b", "/a/b/c"} {
 		raceIn(t, h, part, func(t *testing.T, h *linuxtest.Host) {
 			s := newScene(t, h)
@@ -105,6 +105,7 @@ func TestDestinationPartsRace(t *testing.T) {
 // Mount points that are missing are made through links that a sibling swaps
 // (CVE-2024-45310): nothing is made in the victim.
 func TestMissingMountPoints(t *testing.T) {
+	var cases []attackCase
 	for _, kind := range []string{"directory", "file"} {
 		edits := func(s *scene, i int) []linuxtest.Edit {
 			to, source := fmt.Sprintf("/vol/a/n%d/deep/t", i), s.source()
@@ -113,22 +114,19 @@ func TestMissingMountPoints(t *testing.T) {
 			}
 			return []linuxtest.Edit{linuxtest.Mount("/vol", "bind", s.volume(), "rbind"), linuxtest.Mount(to, "bind", source, "bind"), look(to+"/ours", to)}
 		}
-		check := func(t *testing.T, s *scene, o *outcome) { somewhere(t, s, o) }
-		t.Run(kind, func(t *testing.T) {
-			play(t, linuxtest.One(t), []attackCase{
-				{name: "absolute link", swaps: []swap{{"vol:/a", "dir", "-> VICTIM"}}, edits: edits, check: check, noRace: kind == "directory"},
-				{name: "link upwards", swaps: []swap{{"vol:/a", "dir", "-> ../../../../../../VICTIM"}}, edits: edits, check: check, noRace: true},
-				{name: "dangling link", swaps: []swap{{"vol:/a", "dir", "-> VICTIM/new"}}, edits: edits, check: check, noRace: true},
-				{name: "magic link", swaps: []swap{{"vol:/a", "dir", "-> /proc/1/root/VICTIM"}}, edits: edits, refused: "mounts[8]", check: check, noRace: true},
-			})
-		})
+		cases = append(cases,
+			attackCase{name: kind + ", absolute link", swaps: []swap{{"vol:/a", "dir", "-> VICTIM"}}, edits: edits, check: somewhere},
+			attackCase{name: kind + ", link upwards", swaps: []swap{{"vol:/a", "dir", "-> ../../../../../../VICTIM"}}, edits: edits, check: somewhere, noRace: true},
+			attackCase{name: kind + ", dangling link", swaps: []swap{{"vol:/a", "dir", "-> VICTIM/new"}}, edits: edits, check: somewhere, noRace: true},
+			attackCase{name: kind + ", magic link", swaps: []swap{{"vol:/a", "dir", "-> /proc/1/root/VICTIM"}}, edits: edits, refused: "mounts[8]", check: somewhere, noRace: true})
 	}
+	play(t, linuxtest.Beside(t), cases)
 }
 
 // A directory on the way is moved to another place while mounts are attached
 // below it: the mount goes with it, or is refused, and is nowhere else.
 func TestDestinationMovedAway(t *testing.T) {
-	h := linuxtest.One(t)
+	h := linuxtest.Beside(t)
 	s := newScene(t, h)
 	v := s.volume()
 	s.object(v+"/a/b", "dir")
@@ -149,7 +147,7 @@ func TestDestinationMovedAway(t *testing.T) {
 // followed, as everywhere: either object may be mounted, never a third. Within the
 // root it never leads out of it.
 func TestBindSourceReplaced(t *testing.T) {
-	h := linuxtest.One(t)
+	h := linuxtest.Beside(t)
 	raceIn(t, h, "host", func(t *testing.T, h *linuxtest.Host) {
 		s := newScene(t, h)
 		v := s.volume()
@@ -205,14 +203,25 @@ func TestBindSourceOfImage(t *testing.T) {
 			t.Errorf("/mnt/mark: %+v", p)
 		}
 	}
+	// Its owners can only be mapped by the host, which opens it.
+	mapped := func(s *scene, i int) []linuxtest.Edit {
+		return append(from("rootfs/a")(s, i), func(spec *specs.Spec) {
+			m := &spec.Mounts[len(spec.Mounts)-1]
+			m.Options = append(m.Options, "idmap")
+			m.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 0, Size: 10000}}
+			m.GIDMappings = m.UIDMappings
+		})
+	}
 	link := []swap{{"/a", "dir", "-> VICTIM"}}
-	play(t, linuxtest.One(t), []attackCase{
+	play(t, linuxtest.Beside(t), []attackCase{
 		{name: "relative", swaps: link, edits: from("rootfs/a"), check: ours, refused: "mounts[7].source", bothWays: true},
 		{name: "absolute", swaps: link, edits: from("ROOT/a"), check: ours, refused: "mounts[7].source", noRace: true},
 		{name: "on the way", dirs: []string{"/a", "/a/t"}, swaps: link, edits: from("rootfs/a/t"), check: ours, refused: "mounts[7].source", bothWays: true},
 		{name: "upwards", swaps: []swap{{"/a", "dir", "-> ../../../../../../VICTIM"}}, edits: from("rootfs/a"), check: ours, refused: "mounts[7].source", noRace: true},
 		{name: "magic", swaps: []swap{{"/a", "dir", "-> /proc/1/root"}}, edits: from("rootfs/a"), check: ours, refused: "mounts[7].source", noRace: true},
 		{name: "file", swaps: []swap{{"/a", "= ours", "-> VICTIM/file"}}, edits: from("rootfs/a"), check: ours, refused: "mounts[7].source", bothWays: true},
+		{name: "owners mapped", swaps: link, edits: mapped, check: ours, refused: "mounts[7].source", bothWays: true},
+		{name: "owners mapped, within the root", swaps: []swap{{"/a", "dir", "-> /etc"}}, edits: mapped, check: inEtc, noRace: true},
 		{name: "within the root", swaps: []swap{{"/a", "dir", "-> /etc"}}, edits: from("rootfs/a"), check: inEtc, noRace: true},
 	})
 }
@@ -233,7 +242,7 @@ func TestBindSourceSpecial(t *testing.T) {
 				}
 			}})
 	}
-	play(t, linuxtest.One(t), cases)
+	play(t, linuxtest.Beside(t), cases)
 }
 
 // /proc, /sys and /dev of the image in every shape (CVE-2019-19921,
@@ -253,7 +262,7 @@ func TestRootShapes(t *testing.T) {
 			cases = append(cases, c)
 		}
 	}
-	play(t, linuxtest.One(t), cases)
+	play(t, linuxtest.Beside(t), cases)
 }
 
 // The same shapes come and go while containers start, in a root that a sibling
@@ -271,7 +280,7 @@ func TestRootShapesRace(t *testing.T) {
 			attackCase{name: point + " link", swaps: []swap{{point, "dir", "-> VICTIM"}}, check: check},
 			attackCase{name: point + " look-alike", swaps: []swap{{point, "dir", "look-alike"}}, check: check})
 	}
-	h := linuxtest.One(t)
+	h := linuxtest.Beside(t)
 	for _, c := range cases {
 		raceIn(t, h, c.name, func(t *testing.T, h *linuxtest.Host) { c.race(newScene(t, h)) })
 	}
@@ -280,7 +289,7 @@ func TestRootShapesRace(t *testing.T) {
 // A mount's destination is "/", with a swapped source: the rest is made in the
 // new root.
 func TestMountOnRootRace(t *testing.T) {
-	h := linuxtest.One(t)
+	h := linuxtest.Beside(t)
 	s := newScene(t, h)
 	other := s.Bundle()
 	s.object(other+"/trap", "dir") // a link to the victim would make that the root: a source is the caller's word
