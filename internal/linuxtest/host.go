@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -44,6 +45,7 @@ type Host struct {
 type shared struct {
 	before   snapshot
 	programs []*Host
+	beside   bool // other Hosts are there at the same time
 }
 
 // Each runs the test as one subtest for each cgroup view that the machine can
@@ -68,6 +70,20 @@ func OneV2(t *testing.T) *Host {
 	list := views()
 	return newHost(t, list[len(list)-1])
 }
+
+// Beside is One for a test that runs at the same time as others of its package that
+// call this. Processes that nobody can be told to have started are looked for when
+// all are over, by Main.
+func Beside(t *testing.T) *Host {
+	t.Helper()
+	t.Parallel()
+	manyHosts.Store(true)
+	return newHost(t, views()[0])
+}
+
+// manyHosts says that several Hosts are there at the same time. Those tests come when
+// all others are over (testing.T.Parallel).
+var manyHosts atomic.Bool
 
 func newHost(t *testing.T, v view) *Host {
 	t.Helper()
@@ -98,7 +114,7 @@ func newHost(t *testing.T, v view) *Host {
 	}
 	h := &Host{V2: v.v2, Dir: dir, t: t, tools: tools, program: tools.tongs,
 		root: filepath.Join(dir, "state-tongs"), states: dir, ns: ns, shared: new(shared)}
-	h.shared.programs = []*Host{h}
+	h.shared.programs, h.shared.beside = []*Host{h}, manyHosts.Load()
 	t.Cleanup(func() {
 		h.end()
 		unix.Close(ns)

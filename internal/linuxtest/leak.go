@@ -30,7 +30,7 @@ func (h *Host) snapshot() snapshot {
 			s = append(s, kind+" "+item)
 		}
 	}
-	add("process", processes())
+	add("process", processes(h.owns))
 	add("mount", lines("/proc/thread-self/mountinfo"))
 	add("cgroup", h.cgroups())
 	for _, p := range h.shared.programs {
@@ -99,7 +99,7 @@ func (h *Host) complain(more, less []string) {
 // round, once the kernel has had its time. No Process may be under way.
 func (h *Host) leaks(grace time.Duration) (more, less []string) {
 	for end := time.Now().Add(grace); ; time.Sleep(5 * time.Millisecond) {
-		reap()
+		reap(h.owns)
 		now := h.snapshot()
 		more, less = now.minus(h.shared.before), h.shared.before.minus(now)
 		if len(more)+len(less) == 0 || time.Now().After(end) {
@@ -120,31 +120,57 @@ func (h *Host) Adopt(pid int) {
 	}()
 }
 
-// reap waits for children that have ended. To be called when no Process is under
-// way, since it takes these, too.
-func reap() {
+// reap waits for children that have ended. To be called when no Process of these is
+// under way, since it takes it, too.
+func reap(which func(pid int) bool) {
 	for _, pid := range children(os.Getpid()) {
-		if status(pid) == "Z" {
+		if status(pid) == "Z" && which(pid) {
 			var ws unix.WaitStatus
 			unix.Wait4(pid, &ws, unix.WNOHANG, nil)
 		}
 	}
 }
 
-// processes lists our descendants. A container's are among them since this
-// process is a subreaper.
-func processes() []string {
+// owns reports whether a process is this test's: all are, if no other test may run at
+// the same time; otherwise those that have its name in their arguments or cgroup.
+func (h *Host) owns(pid int) bool {
+	if !h.shared.beside {
+		return true
+	}
+	cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)) // may be gone
+	cgroup, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	return strings.Contains(string(cmdline)+string(cgroup), filepath.Base(h.Dir))
+}
+
+func anybody(int) bool { return true }
+
+// processes lists our descendants. A container's are among them since this process is
+// a subreaper.
+func processes(which func(pid int) bool) []string {
 	var list []string
 	var add func(pid int)
 	add = func(pid int) {
 		for _, c := range children(pid) {
 			cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", c)) // may be gone
-			list = append(list, fmt.Sprintf("%d (%s) %q", c, status(c), strings.ReplaceAll(string(cmdline), "\x00", " ")))
+			if which(c) {
+				list = append(list, fmt.Sprintf("%d (%s) %q", c, status(c), strings.ReplaceAll(string(cmdline), "\x00", " ")))
+			}
 			add(c)
 		}
 	}
 	add(os.Getpid())
 	return list
+}
+
+// remaining gives the descendants that are left when all tests are over.
+func remaining() []string {
+	for end := time.Now().Add(grace); ; time.Sleep(5 * time.Millisecond) {
+		reap(anybody)
+		list := processes(anybody)
+		if len(list) == 0 || time.Now().After(end) {
+			return list
+		}
+	}
 }
 
 // children lists the children of all threads of a process.
@@ -290,11 +316,11 @@ func (h *Host) sweep() {
 		}
 	}
 	for range 100 {
-		list := children(os.Getpid())
+		list := slices.DeleteFunc(children(os.Getpid()), func(pid int) bool { return !h.owns(pid) })
 		for _, pid := range list {
 			syscall.Kill(pid, syscall.SIGKILL)
 		}
-		reap()
+		reap(h.owns)
 		if len(list) == 0 {
 			break
 		}

@@ -79,3 +79,19 @@ func mounts(t *testing.T, file string) string {
 	}
 	return string(data)
 }
+
+// Of tests that run at the same time each finds what is its own.
+func TestBesideFindsItsOwn(t *testing.T) {
+	for _, name := range []string{"a", "b"} {
+		t.Run(name, func(t *testing.T) {
+			h := Beside(t)
+			id := h.ID("a")
+			h.Must("run", "--detach", "--bundle", h.Bundle(Args("/bin/sleep", "1000")), id)
+			more, _ := h.leaks(0)
+			if n := strings.Count(strings.Join(more, "\n"), "/bin/sleep"); n != 1 {
+				t.Errorf("%d programs of the container are found in\n%s", n, strings.Join(more, "\n"))
+			}
+			h.Must("delete", "--force", id)
+		})
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -33,6 +34,12 @@ func Main(m *testing.M) {
 	}
 	unix.Umask(0o022)
 	code := m.Run()
+	if manyHosts.Load() && code == 0 {
+		if list := remaining(); len(list) > 0 {
+			fmt.Printf("processes are left behind:\n%s\n", strings.Join(list, "\n"))
+			code = 1
+		}
+	}
 	if t, err := built(); err == nil {
 		os.RemoveAll(t.dir)
 	}

@@ -83,7 +83,7 @@ func TestCwdRace(t *testing.T) {
 		}
 	}
 	check := func(t *testing.T, s *scene, o *outcome) { checkCwd(t, s, o) }
-	play(t, linuxtest.One(t), []attackCase{
+	play(t, linuxtest.Beside(t), []attackCase{
 		{name: "link to the victim", swaps: []swap{{"vol:/w", "dir", "-> VICTIM"}}, edits: where("/vol/w"), check: check}, // made in the root where the link leads
 		{name: "magic link", swaps: []swap{{"vol:/w", "dir", "-> /proc/self/fd/7"}}, edits: where("/vol/w"), check: check, refused: "process.cwd"},
 		{name: "to be made", swaps: []swap{{"vol:/w", "dir", "-> VICTIM"}}, edits: where("/vol/w/n%d/deep"), check: check},
@@ -118,7 +118,7 @@ func TestCwdOfExec(t *testing.T) {
 
 // The same for exec while somebody swaps it. It makes no directory that is missing.
 func TestCwdOfExecRace(t *testing.T) {
-	h := linuxtest.One(t)
+	h := linuxtest.Beside(t)
 	for name, trap := range map[string]string{"link to the victim": "-> VICTIM", "magic link": "-> /proc/self/fd/7", "link to the root": "-> ../../../.."} {
 		raceIn(t, h, name, func(t *testing.T, h *linuxtest.Host) {
 			s := newScene(t, h)

@@ -54,7 +54,7 @@ func TestDev(t *testing.T) {
 		cases = append(cases, attackCase{name: "/dev/null " + name, swaps: []swap{{"/dev/null", "null", trap}}, edits: imageDev, refused: "linux.devices", noRace: true})
 	}
 	cases = append(cases, attackCase{name: "/dev/ptmx directory", swaps: []swap{{"/dev/ptmx", "= x", "dir"}}, edits: imageDev, refused: "cannot make the link /dev/ptmx", noRace: true})
-	h := linuxtest.One(t)
+	h := linuxtest.Beside(t)
 	play(t, h, cases)
 	for _, c := range []attackCase{
 		{name: "/dev", swaps: []swap{{"/dev", "dir", "-> VICTIM"}}, edits: imageDev, check: looked},
@@ -110,7 +110,7 @@ func (s *scene) console() *outcome {
 // (CVE-2025-52565): the console is a terminal of the container's own devpts, and
 // what /dev/console leads to is covered by nothing.
 func TestConsole(t *testing.T) {
-	h := linuxtest.One(t)
+	h := linuxtest.Beside(t)
 	edits := func(dev string) []linuxtest.Edit {
 		// The type and file system of the console, and of standard input.
 		list := []linuxtest.Edit{linuxtest.Terminal, writable, linuxtest.Shell("stat -c %t /dev/console; stat -f -c %t /dev/console; cat /dev/console.trap/file /proc/kcore; stat -L -c in:%t /proc/self/fd/0")}

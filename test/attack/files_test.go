@@ -42,7 +42,7 @@ func TestFilesOfTheRoot(t *testing.T) {
 // Between create and delete the mount points and the root are replaced by links to
 // the victim: delete removes what tongs made, and nothing below them (CVE-2024-23652).
 func TestDeleteWithReplacedMountPoints(t *testing.T) {
-	h := linuxtest.One(t)
+	h := linuxtest.Beside(t)
 	for _, path := range []string{"/a", "/a/b", "/proc", "/dev", "/", "bundle"} {
 		for _, started := range []bool{false, true} {
 			h.Sub(t, fmt.Sprintf("%s %t", path, started), func(t *testing.T, h *linuxtest.Host) {

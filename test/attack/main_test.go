@@ -10,10 +10,8 @@
 // root, the victim, must never change and its content never be seen inside, and
 // on the host nothing may be left.
 //
-// A race ends after 2,000 containers or 5 seconds, so that all of them together
-// take less than four minutes on two processors; with TONGS_LONG=1 in the
-// environment (and -timeout 30m) after 2,000 containers or 20 seconds, with -short
-// after one second.
+// A race ends after 2,000 containers or 20 seconds, with -short after one second. Twice
+// as many run at the same time as there are processors (TestMain).
 //
 // docs/threats.md says which known attack is played by which test.
 package attack

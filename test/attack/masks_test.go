@@ -13,7 +13,7 @@ import (
 // it is mounted on: its paths must not seem to be missing, nor the mask be laid on a
 // look-alike. The mount goes with the directory, so both places are looked at.
 func TestMaskedPathsInMounts(t *testing.T) {
-	h := linuxtest.One(t)
+	h := linuxtest.Beside(t)
 	for _, c := range []struct {
 		name, point string
 		path        string // below the point, masked

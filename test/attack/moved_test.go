@@ -106,7 +106,7 @@ func TestMovedOut(t *testing.T) {
 
 // The same in a race.
 func TestMovedOutRace(t *testing.T) {
-	h := linuxtest.One(t)
+	h := linuxtest.Beside(t)
 	raceIn(t, h, "mount point", func(t *testing.T, h *linuxtest.Host) {
 		s, move := movable(t, h)
 		inVolume(s, look("/vol/a/b/ours"))

@@ -19,7 +19,7 @@ const entry = "root:x:0:0::/read:/bin/sh\n"
 // (CVE-2026-47262): of none but an ordinary file anything is read, of a long one the
 // beginning, and a number is no name (CVE-2016-3697).
 func TestPasswd(t *testing.T) {
-	h := linuxtest.One(t)
+	h := linuxtest.Beside(t)
 	look := linuxtest.Shell("echo HOME=$HOME")
 	for _, c := range []struct{ name, kind, home string }{
 		{"usual", "= root:x:0:0::/root:/bin/sh\n", "/root"},

@@ -43,7 +43,7 @@ func TestMountOverProc(t *testing.T) {
 // The same, with the look-alike coming and going: a destination below a volume
 // becomes a link to /proc.
 func TestMountOverProcRace(t *testing.T) {
-	h := linuxtest.One(t)
+	h := linuxtest.Beside(t)
 	for name, trap := range map[string]string{"/proc": "-> /proc", "/proc/self": "-> /proc/self"} {
 		raceIn(t, h, name, func(t *testing.T, h *linuxtest.Host) {
 			s := newScene(t, h)
@@ -100,7 +100,7 @@ func TestMaskedPathsReplaced(t *testing.T) {
 	}
 	// In a race the program may see the other object, which is the root's own.
 	safe := func(t *testing.T, s *scene, o *outcome) { correct(t, s, o) }
-	h := linuxtest.One(t)
+	h := linuxtest.Beside(t)
 	play(t, h, []attackCase{
 		{name: "link to the victim", swaps: []swap{{"/etc/secret", "= x", "-> VICTIM/file"}}, edits: edits, check: covered, noRace: true},
 		{name: "link to a file", swaps: []swap{{"/etc/secret", "= x", "-> group"}}, edits: edits, check: covered, noRace: true},
@@ -149,7 +149,7 @@ func hostFile(t *testing.T, path string) string {
 // A sysctl is written where it belongs, with a look-alike below /proc's place in
 // the image and links in it (CVE-2025-52881).
 func TestSysctlIsNotRedirected(t *testing.T) {
-	h := linuxtest.One(t)
+	h := linuxtest.Beside(t)
 	before := hostFile(t, "/proc/sys/kernel/msgmax")
 	t.Cleanup(func() {
 		if after := hostFile(t, "/proc/sys/kernel/msgmax"); after != before {

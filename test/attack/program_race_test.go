@@ -13,7 +13,7 @@ import (
 // The program itself is swapped, for the stub that executes it or a program of the
 // host's: what runs is the container's, or the stub once more, which ends.
 func TestProgramReplaced(t *testing.T) {
-	h := linuxtest.One(t)
+	h := linuxtest.Beside(t)
 	for name, trap := range map[string]string{"/proc/self/exe": "-> /proc/self/exe", "script": "= #!/proc/self/exe\n", "interpreter": "= " + string(elf("/proc/self/exe")),
 		"link to the victim": "-> VICTIM/bin/prog", "script of the victim": "= #!VICTIM/bin/prog\n"} {
 		for _, way := range []string{"run", "exec"} {

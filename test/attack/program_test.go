@@ -179,7 +179,7 @@ func tryToWrite(path string) error {
 // have nothing of the host's when they are seen; those that join are seen before
 // they are in their root (docs/security.md).
 func TestIntruder(t *testing.T) {
-	h := linuxtest.One(t)
+	h := linuxtest.Beside(t)
 	program := buildIntruder(t, h)
 	for _, way := range []string{"exec", "join"} {
 		for _, trace := range []bool{false, true} {
@@ -203,7 +203,7 @@ func TestIntruder(t *testing.T) {
 // container's, no capability helps it to look into a process of exec, and with
 // signals it only ends what is the container's.
 func TestIntruderInUserNamespace(t *testing.T) {
-	h := linuxtest.One(t)
+	h := linuxtest.Beside(t)
 	program := buildIntruder(t, h)
 	for name, i := range map[string]intrusion{
 		"container's":                     {way: "exec", trace: true, edits: []linuxtest.Edit{inUserNamespace}},

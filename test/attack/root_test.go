@@ -14,7 +14,7 @@ import (
 // root.path is replaced by another directory, by a link to the victim, or is
 // away for a moment. What was opened is the root, or the container is refused.
 func TestRootReplaced(t *testing.T) {
-	h := linuxtest.One(t)
+	h := linuxtest.Beside(t)
 	for name, c := range map[string]struct {
 		trap    string
 		refused string
@@ -81,7 +81,7 @@ func (s *scene) peer() {
 // A sibling in the mount peer group of the root mounts over the root, over a
 // mount point and over what is masked, between two steps of the set-up.
 func TestMountsOfAPeer(t *testing.T) {
-	h := linuxtest.One(t)
+	h := linuxtest.Beside(t)
 	for _, point := range []string{"/", "/proc", "/dev", "/etc", "/sys"} {
 		h.Sub(t, "trap: "+point, func(t *testing.T, h *linuxtest.Host) {
 			s := peerScene(t, h)
