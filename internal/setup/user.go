@@ -101,13 +101,14 @@ func lookAtStdio(e *Env) error {
 }
 
 // replaceNull makes standard streams that are the host's /dev/null the
-// container's: the host's inode is not for the container to change.
+// container's: the host's inode is not for the container to change. The root directory
+// is the process's, so that the kernel never has to give up (Root.Settle).
 func replaceNull(e *Env) error {
 	if e.stdioNull == [3]bool{} {
 		return nil
 	}
 	e.B.For("", "cannot open /dev/null of the container")
-	h := e.B.Openat2(e.Root.Dir, "/dev/null", unix.O_RDWR|unix.O_NOCTTY, 0, kernel.InRoot)
+	h := e.B.Openat2(kernel.CWD(), "/dev/null", unix.O_RDWR|unix.O_NOCTTY, 0, unix.RESOLVE_NO_MAGICLINKS)
 	e.B.Allow(unix.ENOENT) // a /dev that the configuration supplies may have none
 	st := e.B.Stat(h)
 	e.B.Allow(unix.EBADF)
