@@ -58,9 +58,9 @@ func TestDev(t *testing.T) {
 	play(t, h, cases)
 	for _, c := range []attackCase{
 		{name: "/dev", swaps: []swap{{"/dev", "dir", "-> VICTIM"}}, edits: imageDev, check: looked},
-		{name: "/dev look-alike", swaps: []swap{{"/dev", "dir", "look-alike"}}, edits: imageDev, check: looked},
-		{name: "/dev/null", swaps: []swap{{"/dev/null", "null", "-> VICTIM/file"}}, edits: imageDev, check: looked},
-		{name: "/dev/null hard", swaps: []swap{{"/dev/null", "null", "= x"}}, edits: imageDev, check: looked},
+		{name: "/dev look-alike", swaps: []swap{{"/dev", "dir", "look-alike"}}, edits: imageDev, check: looked, bothWays: true},
+		{name: "/dev/null", swaps: []swap{{"/dev/null", "null", "-> VICTIM/file"}}, edits: imageDev, check: looked, bothWays: true},
+		{name: "/dev/null hard", swaps: []swap{{"/dev/null", "null", "= x"}}, edits: imageDev, check: looked, bothWays: true},
 		{name: "/dev/ptmx", swaps: []swap{{"/dev/ptmx", "= x", "-> VICTIM/ptmx"}}, edits: imageDev, check: looked},
 	} {
 		raceIn(t, h, c.name, func(t *testing.T, h *linuxtest.Host) { c.race(newScene(t, h)) })
@@ -161,13 +161,16 @@ func TestConsole(t *testing.T) {
 			s := newScene(t, h, edits("image")...)
 			s.object(s.root+c.path, c.good)
 			s.object(s.root+c.path+".trap", c.trap)
-			s.race(func() error { return exchange(s.root+c.path, s.root+c.path+".trap") }, func(int) bool {
+			e := s.race(func() error { return exchange(s.root+c.path, s.root+c.path+".trap") }, func(int) bool {
 				o := s.console()
 				if o.started && !strings.Contains(o.text, "in:88") { // at the path may be the trap again
 					t.Errorf("standard input is no terminal: %q", o.text)
 				}
 				return o.started
 			})
+			if c.refused != "" {
+				e.bothWays()
+			}
 		})
 	}
 	h.Sub(t, "the usual /dev", func(t *testing.T, h *linuxtest.Host) {

@@ -56,7 +56,7 @@ func TestMaskedPathsInMounts(t *testing.T) {
 					}
 				}
 				return o.started
-			})
+			}).bothWays()
 		})
 	}
 }

@@ -91,13 +91,16 @@ func TestDestinationPartsRace(t *testing.T) {
 				n++
 				return exchange(v+part, v+part+[]string{".trap", ".trap2"}[n/2%2])
 			}
-			s.race(act, func(int) bool {
+			e := s.race(act, func(int) bool {
 				o := s.run("a")
 				if o.started {
 					somewhere(t, s, o)
 				}
 				return o.started
 			})
+			if part == "/a/b/c" {
+				e.bothWays()
+			}
 		})
 	}
 }
@@ -139,7 +142,7 @@ func TestDestinationMovedAway(t *testing.T) {
 			somewhere(t, s, o)
 		}
 		return o.started
-	})
+	}).bothWays()
 }
 
 // The source of a bind mount lies in a volume that two containers share, and is
@@ -171,7 +174,7 @@ func TestBindSourceReplaced(t *testing.T) {
 		return []linuxtest.Edit{linuxtest.Mount("/vol", "bind", s.volume(), "rbind"), linuxtest.Mount("/mnt", "bind", s.root+"/vol/a", "rbind"), look("/mnt/file", "/mnt")}
 	}
 	play(t, h, []attackCase{
-		{name: "inside, absolute link", swaps: []swap{{"vol:/a", "dir", "-> VICTIM"}}, edits: inside, refused: "mounts[8].source"},
+		{name: "inside, absolute link", swaps: []swap{{"vol:/a", "dir", "-> VICTIM"}}, edits: inside, refused: "mounts[8].source", bothWays: true},
 		{name: "inside, link upwards", swaps: []swap{{"vol:/a", "dir", "-> ../../../../../../../VICTIM"}}, edits: inside, refused: "mounts[8].source", noRace: true},
 		{name: "inside, magic link", swaps: []swap{{"vol:/a", "dir", "-> /proc/1/root"}}, edits: inside, refused: "mounts[8].source", noRace: true},
 	})
@@ -303,5 +306,5 @@ func TestMountOnRootRace(t *testing.T) {
 			correct(t, s, o)
 		}
 		return o.started
-	})
+	}).bothWays()
 }

@@ -116,7 +116,7 @@ func TestMovedOutRace(t *testing.T) {
 				outside(t, s, o)
 			}
 			return o.started
-		})
+		}).bothWays()
 	})
 	raceIn(t, h, "working directory", func(t *testing.T, h *linuxtest.Host) {
 		s, move := movable(t, h)
@@ -139,7 +139,7 @@ func TestMovedOutRace(t *testing.T) {
 				outside(t, s, o)
 			}
 			return o.started
-		})
+		}).bothWays()
 		s.Must("delete", "--force", s.ID("a"))
 	})
 }

@@ -62,7 +62,7 @@ func TestMountOverProcRace(t *testing.T) {
 					}
 				}
 				return o.started
-			})
+			}).bothWays()
 		})
 	}
 }
@@ -119,7 +119,7 @@ func TestMaskedPathsReplaced(t *testing.T) {
 		{name: "link to the victim", swaps: []swap{{"/etc/secret", "= x", "-> VICTIM/file"}}, edits: edits, check: safe},
 		{name: "in a volume", swaps: []swap{{"vol:/secret", "= x", "-> /proc/sys/kernel"}}, edits: edits, check: safe},
 		{name: "read-only", swaps: []swap{{"/etc/ro", "dir", "-> VICTIM"}}, edits: edits, check: safe},
-		{name: "null device", swaps: []swap{{"/dev/null", "null", "-> /proc/sys/kernel/core_pattern"}}, check: safe, edits: func(s *scene, i int) []linuxtest.Edit {
+		{name: "null device", swaps: []swap{{"/dev/null", "null", "-> /proc/sys/kernel/core_pattern"}}, check: safe, bothWays: true, edits: func(s *scene, i int) []linuxtest.Edit {
 			return append(edits(s, i), withoutMount("/dev"), linuxtest.Mount("/dev", "bind", s.root+"/dev", "rbind"))
 		}},
 	} {

@@ -45,7 +45,7 @@ func TestRootReplaced(t *testing.T) {
 					correct(t, s, o)
 				}
 				return o.started
-			})
+			}).bothWays()
 		})
 	}
 	raceIn(t, h, "renamed", func(t *testing.T, h *linuxtest.Host) {
@@ -65,7 +65,7 @@ func TestRootReplaced(t *testing.T) {
 				correct(t, s, o)
 			}
 			return o.started
-		})
+		}).bothWays()
 	})
 }
 
