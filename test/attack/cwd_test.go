@@ -86,7 +86,7 @@ func TestCwdRace(t *testing.T) {
 	play(t, linuxtest.Beside(t), []attackCase{
 		{name: "link to the victim", swaps: []swap{{"vol:/w", "dir", "-> VICTIM"}}, edits: where("/vol/w"), check: check},
 		{name: "magic link", swaps: []swap{{"vol:/w", "dir", "-> /proc/self/fd/7"}}, edits: where("/vol/w"), check: check, refused: "process.cwd", bothWays: true},
-		{name: "to be made", swaps: []swap{{"vol:/w", "dir", "-> VICTIM"}}, edits: where("/vol/w/n%d/deep"), check: check},
+		{name: "to be made", swaps: []swap{{"vol:/w", "dir", "-> VICTIM"}}, edits: where("/vol/w/n%d/deep"), check: check, fresh: true},
 		{name: "file", swaps: []swap{{"vol:/w", "dir", "= x"}}, edits: where("/vol/w"), check: check, refused: "process.cwd", noRace: true},
 	})
 }

@@ -102,7 +102,8 @@ type attackCase struct {
 	name  string
 	dirs  []string // made in the root beforehand
 	swaps []swap
-	edits func(s *scene, i int) []linuxtest.Edit // i: number of the try
+	edits func(s *scene, i int) []linuxtest.Edit
+	fresh bool // edits differ from try to try, by its number
 	check func(t *testing.T, s *scene, o *outcome)
 	// refused is a part of the static trap's error; "" if the container starts.
 	refused string
@@ -202,7 +203,7 @@ func (c *attackCase) race(s *scene) {
 	}
 	c.write(s, 0)
 	e := s.race(act, func(i int) bool {
-		if i > 0 && c.edits != nil {
+		if i > 0 && c.fresh {
 			c.write(s, i)
 		}
 		o := s.run(fmt.Sprint(i))
