@@ -85,7 +85,7 @@ func TestCwdRace(t *testing.T) {
 	check := func(t *testing.T, s *scene, o *outcome) { checkCwd(t, s, o) }
 	play(t, linuxtest.Beside(t), []attackCase{
 		{name: "link to the victim", swaps: []swap{{"vol:/w", "dir", "-> VICTIM"}}, edits: where("/vol/w"), check: check},
-		{name: "magic link", swaps: []swap{{"vol:/w", "dir", "-> /proc/self/fd/7"}}, edits: where("/vol/w"), check: check, refused: "process.cwd", bothWays: true},
+		{name: "magic link", swaps: []swap{{"vol:/w", "dir", "-> /proc/self/root"}}, edits: where("/vol/w"), check: check, refused: "process.cwd", bothWays: true},
 		{name: "to be made", swaps: []swap{{"vol:/w", "dir", "-> VICTIM"}}, edits: where("/vol/w/n%d/deep"), check: check, fresh: true},
 		{name: "file", swaps: []swap{{"vol:/w", "dir", "= x"}}, edits: where("/vol/w"), check: check, refused: "process.cwd", noRace: true},
 	})
@@ -119,7 +119,7 @@ func TestCwdOfExec(t *testing.T) {
 // The same for exec while somebody swaps it. It makes no directory that is missing.
 func TestCwdOfExecRace(t *testing.T) {
 	h := linuxtest.Beside(t)
-	for name, trap := range map[string]string{"link to the victim": "-> VICTIM", "magic link": "-> /proc/self/fd/7", "link to the root": "-> ../../../.."} {
+	for name, trap := range map[string]string{"link to the victim": "-> VICTIM", "magic link": "-> /proc/1/root", "link to the root": "-> ../../../.."} {
 		raceIn(t, h, name, func(t *testing.T, h *linuxtest.Host) {
 			s := newScene(t, h)
 			s.object(s.volume()+"/w", "dir")
