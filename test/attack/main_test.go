@@ -11,7 +11,8 @@
 // on the host nothing may be left.
 //
 // A race ends after 2,000 containers or 20 seconds, with -short after one second. Twice
-// as many run at the same time as there are processors (TestMain).
+// as many run at the same time as there are processors (TestMain): on two of them all
+// together take less than eight minutes.
 //
 // docs/threats.md says which known attack is played by which test.
 package attack
