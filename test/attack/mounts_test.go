@@ -215,6 +215,18 @@ func TestBindSourceOfImage(t *testing.T) {
 			m.GIDMappings = m.UIDMappings
 		})
 	}
+	copied := func(s *scene, i int) []linuxtest.Edit {
+		return append(mapped(s, i), func(spec *specs.Spec) {
+			m := &spec.Mounts[len(spec.Mounts)-1]
+			m.Options = append(m.Options, "copy-symlink")
+		})
+	}
+	isLink := func(t *testing.T, s *scene, o *outcome) {
+		ours(t, s, o)
+		if p := o.Paths["/mnt"]; p.Link != s.victim {
+			t.Errorf("/mnt: %+v", p)
+		}
+	}
 	link := []swap{{"/a", "dir", "-> VICTIM"}}
 	play(t, linuxtest.Beside(t), []attackCase{
 		{name: "relative", swaps: link, edits: from("rootfs/a"), check: ours, refused: "mounts[7].source", bothWays: true},
@@ -225,6 +237,7 @@ func TestBindSourceOfImage(t *testing.T) {
 		{name: "file", swaps: []swap{{"/a", "= ours", "-> VICTIM/file"}}, edits: from("rootfs/a"), check: ours, refused: "mounts[7].source", bothWays: true},
 		{name: "owners mapped", swaps: link, edits: mapped, check: ours, refused: "mounts[7].source", bothWays: true},
 		{name: "owners mapped, within the root", swaps: []swap{{"/a", "dir", "-> /etc"}}, edits: mapped, check: inEtc, noRace: true},
+		{name: "owners mapped, link copied", swaps: link, edits: copied, check: isLink, noRace: true},
 		{name: "within the root", swaps: []swap{{"/a", "dir", "-> /etc"}}, edits: from("rootfs/a"), check: inEtc, noRace: true},
 	})
 }
