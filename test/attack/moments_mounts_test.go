@@ -118,32 +118,45 @@ func TestDeviceMoment(t *testing.T) {
 	}
 }
 
+// rootCopied is when tongs has opened the root's tree. The copy has no path.
+func rootCopied(s *scene, st *stepper.Stop) bool {
+	if !st.Own || st.Entry || st.Number != unix.SYS_OPEN_TREE || st.Result < 0 {
+		return false
+	}
+	root, err := os.Stat(s.root)
+	copied, err2 := os.Stat(descriptor(st, uint64(st.Result)))
+	return err == nil && err2 == nil && os.SameFile(root, copied)
+}
+
+const rootMoved = "root.path: the directory is not the one that was opened first"
+
+// A source in the root that gets mapped owners is opened by the name of the root.
+func TestMappedSourceMoment(t *testing.T) {
+	h := linuxtest.One(t)
+	c := momentCase{name: "root", at: rootCopied, act: swapped(""), want: rootMoved, edits: func(s *scene) []linuxtest.Edit {
+		s.object(s.bundle+"/rootfs.trap/a/trap", "= x")
+		s.object(s.root+"/a", "dir")
+		return []linuxtest.Edit{linuxtest.Mount("/tmp", "bind", "rootfs/a", "bind"), mapOwners}
+	}}
+	c.play(t, h)
+}
+
 // With hooks the root lies where the host has it: root.path is exchanged after it was
 // opened, and before a hook looks there. No hook sees a directory that is not the
 // container's root.
 func TestRootMoment(t *testing.T) {
 	h := linuxtest.One(t)
-	// The tree is opened by tongs; its copy has no path.
-	tree := func(s *scene, st *stepper.Stop) bool {
-		if !st.Own || st.Entry || st.Number != unix.SYS_OPEN_TREE || st.Result < 0 {
-			return false
-		}
-		root, err := os.Stat(s.root)
-		copied, err2 := os.Stat(descriptor(st, uint64(st.Result)))
-		return err == nil && err2 == nil && os.SameFile(root, copied)
-	}
-	const moved = "root.path: the directory is not the one that was opened first"
 	for name, list := range map[string]func(*specs.Hooks) *[]specs.Hook{
 		"createRuntime":   func(h *specs.Hooks) *[]specs.Hook { return &h.CreateRuntime },
 		"createContainer": func(h *specs.Hooks) *[]specs.Hook { return &h.CreateContainer },
 	} {
 		for _, c := range []momentCase{
-			{name: "tree copied", at: tree},
+			{name: "tree copied", at: rootCopied},
 			{name: "place opened", at: opened("")},
 			{name: "attached", at: attached("")},
 			{name: "with mounts in it", at: attached("/sys")},
 		} {
-			c.name, c.want = name+": "+c.name, moved
+			c.name, c.want = name+": "+c.name, rootMoved
 			c.edits = func(s *scene) []linuxtest.Edit {
 				s.object(s.bundle+"/rootfs.trap/trap", "= x")
 				hooks := &specs.Hooks{}

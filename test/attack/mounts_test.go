@@ -180,6 +180,14 @@ func TestBindSourceReplaced(t *testing.T) {
 	})
 }
 
+// mapOwners makes the last mount one with mapped owners.
+func mapOwners(spec *specs.Spec) {
+	m := &spec.Mounts[len(spec.Mounts)-1]
+	m.Options = append(m.Options, "idmap")
+	m.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 0, Size: 10000}}
+	m.GIDMappings = m.UIDMappings
+}
+
 // The source of a bind mount lies in the root file system, where the image has a link
 // to the victim, or somebody makes one: a link there leads within the root
 // (docs/differences.md), and what is not there is refused.
@@ -208,12 +216,7 @@ func TestBindSourceOfImage(t *testing.T) {
 	}
 	// Its owners can only be mapped by the host, which opens it.
 	mapped := func(s *scene, i int) []linuxtest.Edit {
-		return append(from("rootfs/a")(s, i), func(spec *specs.Spec) {
-			m := &spec.Mounts[len(spec.Mounts)-1]
-			m.Options = append(m.Options, "idmap")
-			m.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 0, Size: 10000}}
-			m.GIDMappings = m.UIDMappings
-		})
+		return append(from("rootfs/a")(s, i), mapOwners)
 	}
 	copied := func(s *scene, i int) []linuxtest.Edit {
 		return append(mapped(s, i), func(spec *specs.Spec) {
