@@ -351,8 +351,8 @@ func (e *Env) fill(m *mount, place *rootfs.Place) {
 	made := map[string]bool{}
 	for _, later := range e.mounts[m.index+1:] {
 		dir, name := rootfs.Parent(later.path)
-		if later.above != m || dir != m.path || later.path == m.path || later.file {
-			continue
+		if later.above != m || dir != m.path || later.path == m.path || later.file || later.opt.bind && !e.openedEarly(later) {
+			continue // it is or may be of another kind
 		}
 		if !made[name] {
 			e.B.ForPath(later.where, "cannot make", later.path)

@@ -63,6 +63,7 @@ func TestBindSources(t *testing.T) {
 		{Name: "dots", Edits: []linuxtest.Edit{bind("/new", dir+"/dir/../file")}, Check: content("/new", "of the host")},
 		{Name: "below the root", Edits: []linuxtest.Edit{bind("/new", "rootfs/etc")}, Check: content("/new/group", "root:x:0:\n")},
 		{Name: "a file below the root", Edits: []linuxtest.Edit{bind("/new", "rootfs/etc/group")}, Check: content("/new", "root:x:0:\n")},
+		{Name: "a file below the root, on a new tmpfs", Edits: []linuxtest.Edit{linuxtest.Mount("/tmp", "tmpfs", "tmpfs", "mode=755"), bind("/tmp/new", "rootfs/etc/group")}, Check: content("/tmp/new", "root:x:0:\n")},
 		{Name: "an earlier mount", Edits: []linuxtest.Edit{bind("/tmp", dir+"/dir"), bind("/new", "rootfs/tmp")}, Check: content("/new/sub/deep", "sub")},
 		{Name: "below an earlier mount", Edits: []linuxtest.Edit{bind("/tmp", dir+"/dir"), bind("/new", "rootfs/tmp/sub")}, Check: content("/new/deep", "sub")},
 		{Name: "the root itself", Edits: []linuxtest.Edit{linuxtest.Mount("/new", "bind", "rootfs", "bind")}, Check: content("/new/etc/group", "root:x:0:\n")},
@@ -73,7 +74,7 @@ func TestBindSources(t *testing.T) {
 			linuxtest.Row{Name: name + ", missing directories", Edits: []linuxtest.Edit{bind("/a/b/new", dir+"/"+name)}, Check: kind("/a/b/new", want)})
 	}
 	for i := range rows {
-		rows[i].Edits = append(rows[i].Edits, writable, linuxtest.Inside("/new", "/new/sub", "/new/sub/deep", "/new/deep", "/new/group", "/new/etc/group", "/a/b/new", "/a/b"))
+		rows[i].Edits = append(rows[i].Edits, writable, linuxtest.Inside("/new", "/new/sub", "/new/sub/deep", "/new/deep", "/new/group", "/new/etc/group", "/a/b/new", "/a/b", "/tmp/new"))
 		rows[i].Differences = []linuxtest.Difference{madeFile("/new"), madeFile("/a/b/new")}
 	}
 	h.Rows(t, rows)

@@ -12,7 +12,7 @@ import (
 func TestLinkOptions(t *testing.T) {
 	h := linuxtest.One(t)
 	dir := sources(t, h)
-	look := linuxtest.Inside("/new", "/tmp/a/new", "/same", "/file", "/other", "/copy")
+	look := linuxtest.Inside("/new", "/tmp/a/new", "/tmp/copy", "/same", "/file", "/other", "/copy")
 	prepare := func(t *testing.T, rootfs string) {
 		must(t, os.Symlink("file", rootfs+"/same"), os.WriteFile(rootfs+"/file", []byte("of the image"), 0o644), os.Symlink("nowhere", rootfs+"/other"))
 	}
@@ -31,6 +31,7 @@ func TestLinkOptions(t *testing.T) {
 		{Name: "source itself", Edits: []linuxtest.Edit{bind("/new", dir+"/dangling", "src-nofollow")}, Check: link("/new", "nowhere")},
 		{Name: "source itself, below the root", Edits: []linuxtest.Edit{bind("/new", "rootfs/other", "src-nofollow")}, Check: link("/new", "nowhere")},
 		{Name: "source that is no link", Edits: []linuxtest.Edit{bind("/new", dir+"/file", "src-nofollow")}, Check: content("/new", "of the host")},
+		{Name: "copied from below the root into a tmpfs", Edits: []linuxtest.Edit{linuxtest.Mount("/tmp", "tmpfs", "tmpfs"), bind("/tmp/copy", "rootfs/other", "copy-symlink")}, Check: link("/tmp/copy", "nowhere")},
 		{Name: "destination itself", Edits: []linuxtest.Edit{bind("/same", dir+"/file", "dest-nofollow")}, Check: func(t *testing.T, r *report.Report) {
 			content("/same", "of the host")(t, r)
 			linuxtest.Equal(t, "type", r.Paths["/same"].Type, "file")
