@@ -43,7 +43,7 @@ func (r *Root) Make(field, p string, dir bool) (*Place, error) {
 	if top { // the caller closes what it gets
 		h = b.Openat2(r.Dir, ".", unix.O_PATH, 0, kernel.InRootReal)
 	}
-	pl := &Place{Path: Clean(p), H: h, Stat: b.Stat(h), Top: top, Bent: w.links > 0}
+	pl := &Place{Path: Clean(p), H: h, Stat: b.Stat(h), Top: top, Bent: w.links > 0, Made: w.made}
 	w.closeOthers(b, h)
 	if err := r.K.Run(b); err != nil {
 		return nil, err
@@ -80,6 +80,7 @@ type walk struct {
 	links int
 	make  bool // what is missing is made
 	gone  bool // what is missing was not
+	made  bool // where it is was missing
 }
 
 func split(p string) []string {
@@ -102,7 +103,7 @@ func (w *walk) run(dir bool) (kernel.Handle, error) {
 			return kernel.Handle{}, fmt.Errorf("%s: %s has more than %d components", w.field, w.path, maxSteps)
 		}
 		name := w.rest[0]
-		w.rest = w.rest[1:]
+		w.rest, w.made = w.rest[1:], false
 		if name == ".." {
 			w.up()
 			continue
@@ -215,11 +216,11 @@ func (w *walk) create(here kernel.Handle, name string, dir bool) (kernel.Handle,
 	} else {
 		b.Mknodat(here, name, unix.S_IFREG|0o644, 0)
 	}
-	b.Allow(unix.EEXIST)
+	made := b.Allow(unix.EEXIST).Last()
 	h := b.Openat2(here, name, unix.O_PATH|unix.O_NOFOLLOW, 0, kernel.InRoot)
 	st := b.Stat(h)
 	b.Check(func() error {
-		w.all = append(w.all, h)
+		w.all, w.made = append(w.all, h), made.Errno() == 0
 		if st.Type() == unix.S_IFLNK {
 			return fmt.Errorf("%s: cannot make %s: %q has become a symbolic link: the root file system is being changed", w.field, w.path, name)
 		}

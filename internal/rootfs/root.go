@@ -35,6 +35,7 @@ type Place struct {
 	FS   *kernel.Statfs // nil unless somebody has asked
 	Top  bool           // of Make: links led to the root directory itself
 	Bent bool           // of Make and Through: a link was followed, so the path does not show where it leads
+	Made bool           // of Make: the place was missing
 	Link bool           // a symbolic link at the end of the path, or mounted there, is meant itself
 
 	// Refused says why, if it is set, when the kernel does not attach a mount here

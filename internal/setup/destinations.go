@@ -2,7 +2,9 @@ package setup
 
 import (
 	"fmt"
+	"path"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -123,7 +125,7 @@ func (e *Env) destination(m *mount) (*rootfs.Place, error) {
 		return place, nil
 	}
 	if place.Errno() != 0 {
-		if err := e.buildLater(m); err != nil {
+		if err := e.findWrong(m); err != nil {
 			return nil, err
 		}
 		if err := e.Sync(); err != nil {
@@ -152,46 +154,24 @@ func (e *Env) destination(m *mount) (*rootfs.Place, error) {
 	return place, nil
 }
 
-// buildLater builds the mounts behind m for which that needs nothing of what is
-// attached before, so that what is wrong with them is found while the root is as it
-// was. The early look-ups hold as long as no mount is reached by a link.
-func (e *Env) buildLater(m *mount) error {
-	linked := m.place.Errno() == unix.ELOOP
-	var known []*mount
-	for _, later := range e.mounts[m.index+1:] {
-		if linked || later.place == nil && !later.sure {
-			break
-		}
-		if later.sure {
-			continue
-		}
-		known = append(known, later)
-		linked = later.place.Errno() == unix.ELOOP
-		if at := later.place; at.Stat == nil && at.Errno() == 0 {
-			e.B.ForPath(later.where, "cannot look at", later.path)
-			at.Stat = e.B.Stat(at.H)
-		}
-		if err := e.pass(); err != nil {
-			return err
-		}
+// findWrong finds what is wrong with the mounts behind m, as far as that can be seen
+// while the root is as it was: it is about to be changed for m.
+func (e *Env) findWrong(m *mount) error {
+	if m.index < e.judged {
+		return nil
 	}
-	if err := e.Sync(); err != nil {
+	if err := e.judgeDestinations(m); err != nil || e.anyMade {
 		return err
-	}
-	for _, later := range known {
-		if err := e.reachable(later); err != nil {
-			return err
-		}
 	}
 	for _, later := range e.mounts[m.index+1:] {
 		if err := e.refuse(later); err != nil {
 			return err
 		}
-		if later.opt.bind && !e.openedEarly(later) || later.fstype == "cgroup" {
+		if !e.aheadOfTurn(later) {
 			continue
 		}
-		if later.fstype == "tmpfs" && !later.opt.bind && !later.hasMode() && !(slices.Contains(known, later) && e.modeKnown(later)) {
-			continue
+		if later.index < e.judged && later.place != nil {
+			later.takeMode()
 		}
 		if err := e.build(later); err != nil {
 			return err
@@ -201,6 +181,65 @@ func (e *Env) buildLater(m *mount) error {
 		}
 	}
 	return nil
+}
+
+// aheadOfTurn reports whether building a mount needs nothing of what comes before it.
+// Layers of an overlay in the root file system may be what an earlier mount makes.
+func (e *Env) aheadOfTurn(m *mount) bool {
+	switch {
+	case m.opt.bind:
+		return e.openedEarly(m)
+	case m.fstype == "cgroup":
+		return false
+	}
+	root := strings.TrimSuffix(path.Clean(e.hostPath(e.Spec.Root.Path)), "/") + "/"
+	return !slices.ContainsFunc(m.opt.super, func(o string) bool { return strings.Contains(o, root) })
+}
+
+// judgeDestinations judges the early look-ups of the destinations behind m. They hold
+// as long as no mount is, or may be, reached by a link.
+func (e *Env) judgeDestinations(m *mount) error {
+	from := m.index + 1
+	e.judged = from
+	if m.place != nil && m.place.Errno() == unix.ELOOP {
+		return nil
+	}
+	for _, later := range e.mounts[from:] {
+		if at := later.place; at == nil && !later.inFresh() {
+			break
+		} else if at != nil && at.Stat == nil && at.Errno() == 0 {
+			e.B.ForPath(later.where, "cannot look at", later.path)
+			at.Stat = e.B.Stat(at.H)
+		}
+		if err := e.pass(); err != nil {
+			return err
+		}
+		if e.judged++; later.place != nil && later.place.Errno() == unix.ELOOP {
+			break
+		}
+	}
+	if err := e.Sync(); err != nil {
+		return err
+	}
+	for _, later := range e.mounts[from:e.judged] {
+		if later.place == nil {
+			continue
+		}
+		if err := e.reachable(later); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inFresh reports whether the mount point lies right in a mount with nothing but what
+// tongs puts there: no link of the image is on the way.
+func (m *mount) inFresh() bool {
+	if m.sure {
+		return true
+	}
+	dir, _ := rootfs.Parent(m.path)
+	return m.above != nil && m.above.fresh() && m.above.path == dir && m.path != dir
 }
 
 // reachable refuses what an early look-up has shown of a destination.
@@ -224,13 +263,6 @@ func (e *Env) reachable(m *mount) error {
 // openedEarly reports whether the source of a bind mount is open before its turn.
 func (e *Env) openedEarly(m *mount) bool {
 	return !e.sources[m.index].inside && !m.opt.copyLink
-}
-
-// modeKnown reports whether it is clear from an early look-up that the directory at
-// the destination of m is there, or is going to be made for m itself.
-func (e *Env) modeKnown(m *mount) bool {
-	above := func(o *mount) bool { return below(o.path, m.path) }
-	return m.place.Errno() == 0 || m.place.Errno() == unix.ENOENT && !slices.ContainsFunc(e.mounts[:m.index], above)
 }
 
 func directory(yes bool) string {

@@ -109,6 +109,7 @@ type Env struct {
 	mounts     []*mount   // the plan of spec.mounts
 	anyBent    bool       // a mount is reached by a link (bent)
 	anyMade    bool       // a destination was missing
+	judged     int        // of that many mounts, the destinations have been judged early (findWrong)
 	toCover    []string   // masked and read-only paths, clean
 	onRoot     *mount     // the last one on "/", if shareRoot has to make it what its options say
 	late       []late     // mounts that become read-only once they are filled

@@ -28,9 +28,13 @@ func (e *Env) copyLink(m *mount) (done bool, err error) {
 	if s.link == nil {
 		return false, nil
 	}
+	if err := e.findWrong(m); err != nil {
+		return false, err
+	}
 	if err := e.Sync(); err != nil {
 		return false, err
 	}
+	e.anyMade = true
 	field, target := m.where, string(s.link.Bytes())
 	dir, name := rootfs.Parent(m.path)
 	parent, err := e.Root.Make(field, dir, true)

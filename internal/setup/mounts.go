@@ -139,6 +139,7 @@ func (e *Env) addMount(m *mount) error {
 	if err := e.findDestination(m); err != nil {
 		return err
 	}
+	m.takeMode()
 	if err := e.build(m); err != nil {
 		return err
 	}
@@ -149,6 +150,7 @@ func (e *Env) addMount(m *mount) error {
 	if m.fstype == "proc" && !e.proc.Valid() {
 		e.proc = m.h
 	}
+	e.takeModeLate(m, place)
 	e.fill(m, place)
 	if err := e.copyUp(m, place); err != nil {
 		return err
@@ -176,9 +178,6 @@ func (e *Env) build(m *mount) error {
 	m.built = true
 	if m.opt.bind {
 		return e.buildBind(m)
-	}
-	if err := e.takeMode(m); err != nil {
-		return err
 	}
 	return e.buildNew(m)
 }
@@ -227,40 +226,26 @@ func (m *mount) blame() string {
 	return ".type"
 }
 
-// takeMode gives a tmpfs the permissions of the directory that it covers,
-// unless its options have some or the directory is to be made for it: images come
+// takesMode reports whether a tmpfs gets the permissions of the directory that it
+// covers: unless its options have some or the directory is made for it. Images come
 // with a /tmp of mode 1777 or a /run of mode 0755, and runc keeps them.
-func (e *Env) takeMode(m *mount) error {
-	if m.fstype != "tmpfs" || m.hasMode() || m.sure || m.made {
-		return nil
-	}
-	at := m.place
-	if at.Errno() == unix.ELOOP {
-		if err := e.Sync(); err != nil { // it may lead into an earlier mount
-			return err
-		}
-		b := e.onHost()
-		b.ForPath(m.where, "cannot look up", m.path)
-		at = e.Root.Follow(b, m.path)
-		if err := e.K.Run(b); err != nil {
-			return err
-		}
-		if err := e.Root.Settle(m.where, at); err != nil {
-			return err
-		}
-	}
-	if at.Errno() != 0 {
-		return nil
-	}
-	m.opt.super = append(m.opt.super, "mode="+strconv.FormatUint(uint64(at.Stat.Mode()&0o7777), 8))
-	if at != m.place {
-		e.B.Close(at.H)
-	}
-	return nil
+func (m *mount) takesMode() bool {
+	return m.fstype == "tmpfs" && !m.sure && !m.made && !slices.ContainsFunc(m.opt.super, func(o string) bool { return strings.HasPrefix(o, "mode=") })
 }
 
-func (m *mount) hasMode() bool {
-	return slices.ContainsFunc(m.opt.super, func(o string) bool { return strings.HasPrefix(o, "mode=") })
+// takeMode does so by an option, if it is known which directory that is.
+func (m *mount) takeMode() {
+	if !m.built && m.takesMode() && m.place.Errno() == 0 {
+		m.opt.super = append(m.opt.super, "mode="+strconv.FormatUint(uint64(m.place.Stat.Mode()&0o7777), 8))
+	}
+}
+
+// takeModeLate does so when it was not known before the mount was built.
+func (e *Env) takeModeLate(m *mount, place *rootfs.Place) {
+	if m.takesMode() && !place.Made {
+		e.B.For(m.field+".options", "cannot set the mode of the tmpfs for "+m.path)
+		e.B.Fchmodat(m.h, ".", place.Stat.Mode()&0o7777)
+	}
 }
 
 // buildBind sets the attributes that the options name on the detached copy

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -138,6 +139,44 @@ func names(t *testing.T, dir string) (list []string) {
 		t.Fatal(err)
 	}
 	return list
+}
+
+// What is wrong is found before a mount point or a link is made for any mount, also
+// behind a mount in a new tmpfs, and of a tmpfs whose place is not known yet.
+func TestErrorBehindOtherMounts(t *testing.T) {
+	h := linuxtest.One(t)
+	if err := os.Symlink("nowhere", h.Dir+"/link"); err != nil {
+		t.Fatal(err)
+	}
+	missing := mount("/new", "tmpfs", "tmpfs")
+	file := mount("/etc/passwd", "tmpfs", "tmpfs")
+	wrong := func(p string) specs.Mount { return mount(p, "tmpfs", "tmpfs", "nosuch") }
+	for name, mounts := range map[string][]specs.Mount{
+		"behind mounts in a new tmpfs": {missing, mount("/tmp", "tmpfs", "tmpfs"), mount("/tmp/a", "devpts", "devpts"), mount("/tmp/b", "tmpfs", "tmpfs"), file},
+		"in a bind":                    {missing, mount("/tmp", "bind", h.Dir), wrong("/tmp/new")},
+		"on a link":                    {missing, wrong("/link")},
+		"below a missing one":          {mount("/new/x", "tmpfs", "tmpfs"), wrong("/new")},
+		"behind a copied link":         {mount("/new", "bind", h.Dir+"/link", "copy-symlink"), file},
+	} {
+		h.Sub(t, name, func(t *testing.T, h *linuxtest.Host) {
+			refused(t, h, only(mounts...), "mounts["+strconv.Itoa(len(mounts)-1)+"].")
+		})
+	}
+}
+
+// An overlay is made in its turn if its layers lie in the root file system: they may be
+// mount points that are missing before.
+func TestLayersInTheRoot(t *testing.T) {
+	h := linuxtest.One(t)
+	source := mkdir(t, h.Dir+"/source")
+	bundle := h.Bundle(writable, linuxtest.Args("/bin/true"))
+	spec := linuxtest.Spec(writable, linuxtest.Args("/bin/true"))
+	lower := "lowerdir=" + bundle + "/rootfs/layer:" + bundle + "/rootfs/etc"
+	spec.Mounts = append(spec.Mounts, mount("/layer", "bind", source), mount("/merged", "overlay", "overlay", lower))
+	h.WriteConfig(bundle, spec)
+	if r := h.Run("run", "--bundle", bundle, h.ID("a")); r.Status != 0 {
+		t.Error(r.Stderr)
+	}
 }
 
 // The kernel's words are not lost where a mount comes after others in one batch.
