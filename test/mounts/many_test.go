@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -39,29 +38,6 @@ func TestManyBinds(t *testing.T) {
 		if r.Stdout != want {
 			t.Errorf("%s: status %d, got %q, want %q, stderr %s", name, r.Status, r.Stdout, want, r.Stderr)
 		}
-	}
-}
-
-// The mounts behind a missing mount point are judged once, and not before each that is
-// missing: what they take grows with their number, also where the modes of the file
-// systems are still to be found.
-func TestManyMissing(t *testing.T) {
-	h := linuxtest.One(t)
-	took := func(options ...string) time.Duration {
-		bundle := h.Bundle(writable, linuxtest.Args("/bin/true"), func(s *specs.Spec) {
-			for i := range 1500 {
-				s.Mounts = append(s.Mounts, mount(fmt.Sprintf("/mnt/%d", i), "tmpfs", "tmpfs", options...))
-			}
-		})
-		start := time.Now()
-		if r := h.Run("run", "--bundle", bundle, h.ID("a")); r.Status != 0 {
-			t.Fatal(r.Stderr)
-		}
-		return time.Since(start)
-	}
-	with, without := took("mode=755"), took()
-	if without > 6*with {
-		t.Errorf("without a mode %v, with one %v", without, with)
 	}
 }
 
