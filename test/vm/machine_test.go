@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"syscall"
@@ -30,6 +31,9 @@ const (
 // alive is a sign of life on the console.
 const alive = "@@alive"
 
+// trouble is what a kernel says first of its own.
+var trouble = regexp.MustCompile(`(?m)^.*(BUG: |Oops|Kernel panic|rcu: INFO|blocked for more than).*$`)
+
 // machine is a virtual machine under way.
 type machine struct {
 	cmd      *exec.Cmd
@@ -37,7 +41,9 @@ type machine struct {
 	console  string      // file
 	stderr   strings.Builder
 	deadline time.Time // when the test must have ended
-	hung     bool      // it has booted, and gives no sign of life
+	signs    int       // of life, on the console
+	lastSign time.Time // when the last one was seen
+	hung     bool      // no more have come
 }
 
 // bootDisk starts the machine with the image's disk and that of the tests, which
@@ -46,17 +52,14 @@ type machine struct {
 func bootDisk(t *testing.T, i image, s setup, tests string) *machine {
 	console := filepath.Join(t.TempDir(), "console")
 	arguments := append(i.kernel(s.suite), "-m", "2048",
-		"-append", "root=/dev/vda rw console=ttyS0 panic=-1 net.ifnames=0 systemd.unit=tests.target "+s.append,
+		"-append", "root=/dev/vda rw console=ttyS0 net.ifnames=0 systemd.unit=tests.target "+
+			// It ends when it is stuck, rather than go on without a processor.
+			"panic=-1 softlockup_panic=1 watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120 sysctl.kernel.panic_on_rcu_stall=1 "+s.append,
 		"-drive", "if=virtio,format=raw,snapshot=on,file="+i.file("root.img"),
 		"-drive", "if=virtio,format=raw,snapshot=on,file="+tests,
 		"-serial", "file:"+console,
 		"-chardev", "file,id=results,path=/dev/stdout",
 		"-device", "virtio-serial-pci", "-device", "virtserialport,chardev=results,name=results")
-	if s.suite != bookworm {
-		// QEMU 7.2 sets wrong flags after cmpxchg16b, which newer kernels use to
-		// allocate memory.
-		arguments = append(arguments, "-cpu", "max,-cx16")
-	}
 	return boot(t, console, arguments...)
 }
 
@@ -70,7 +73,9 @@ func boot(t *testing.T, console string, arguments ...string) *machine {
 	}
 	m.cmd = exec.Command("qemu-system-x86_64", append([]string{"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		// Not even where there is KVM: one machine for all who run this.
-		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"}, arguments...)...)
+		"-accel", "tcg,thread=multi", "-smp", "2",
+		// QEMU 7.2 sets wrong flags after cmpxchg16b, which kernels use to allocate memory.
+		"-cpu", "max,-cx16"}, arguments...)...)
 	m.cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir()) // for the snapshots
 	m.cmd.Stderr = &m.stderr
 	out, err := m.cmd.StdoutPipe()
@@ -137,14 +142,17 @@ func (m *machine) next(limit time.Duration, doing string) (string, error) {
 	}
 }
 
-// isDead reports whether the console has begun to have signs of life, and has no more.
+// isDead reports whether signs of life have begun to come, and come no more. What the
+// kernel says of itself, such as that it is stuck, is none.
 func (m *machine) isDead() bool {
 	text, err := os.ReadFile(m.console)
-	if err != nil || !bytes.Contains(text, []byte(alive)) {
+	if err != nil {
 		return false
 	}
-	st, err := os.Stat(m.console)
-	return err == nil && time.Since(st.ModTime()) > deadTime
+	if n := bytes.Count(text, []byte(alive)); n != m.signs {
+		m.signs, m.lastSign = n, time.Now()
+	}
+	return m.signs > 0 && time.Since(m.lastSign) > deadTime
 }
 
 // failed reports whether it is the machine that has failed, and no test: its kernel
@@ -163,7 +171,16 @@ func (m *machine) explain(what string) error {
 	if m.cmd.ProcessState != nil { // nobody writes to it any more
 		what += "\n" + m.stderr.String()
 	}
-	return fmt.Errorf("%s\nlast lines of its console:\n%s", what, lastLines(strings.ReplaceAll(string(text), alive+"\r\n", ""), 40))
+	lines := strings.ReplaceAll(string(text), alive+"\r\n", "")
+	if i := trouble.FindStringIndex(lines); i != nil {
+		what += "\nits kernel is in trouble:\n" + firstLines(lines[i[0]:], 60)
+	}
+	return fmt.Errorf("%s\nlast lines of its console:\n%s", what, lastLines(lines, 40))
+}
+
+func firstLines(text string, n int) string {
+	lines := strings.Split(text, "\n")
+	return strings.Join(lines[:min(n, len(lines))], "\n")
 }
 
 func lastLines(text string, n int) string {

@@ -56,8 +56,7 @@ func TestBackports(t *testing.T) {
 
 // runIn runs the tests of a machine. Its kernel panics now and then while it changes
 // its own code, which the emulator does not always see in time on the other processor,
-// and has stood still once, both processors without a word: it is booted again then for
-// what is left.
+// and has got stuck: it is booted again then for what is left.
 func runIn(t *testing.T, s setup) {
 	if os.Geteuid() != 0 {
 		t.Skip("making the disk of the virtual machine needs root")
