@@ -131,6 +131,14 @@ func (tr *tracer) follow(at func(*Stop) Verdict) unix.WaitStatus {
 			}
 			continue // a thread, a process, or what a container has left to us
 		}
+		tr.know(tid)
+		switch ws.TrapCause() {
+		case unix.PTRACE_EVENT_CLONE, unix.PTRACE_EVENT_FORK, unix.PTRACE_EVENT_VFORK:
+			// The new task may not have stopped yet when the program ends.
+			if n, err := unix.PtraceGetEventMsg(tid); err == nil {
+				tr.know(int(n))
+			}
+		}
 		if killed {
 			continue
 		}
@@ -139,7 +147,6 @@ func (tr *tracer) follow(at func(*Stop) Verdict) unix.WaitStatus {
 		case sig == unix.SIGTRAP|0x80: // PTRACE_O_TRACESYSGOOD
 			killed = tr.judge(tid, at)
 		case sig == unix.SIGTRAP, sig == unix.SIGSTOP: // an event, an execve, and the first stop of a task
-			tr.know(tid)
 		default:
 			deliver = int(sig)
 		}
