@@ -217,6 +217,9 @@ func (s *Stat) Dev() uint64 {
 // MountID returns the id of the mount that the file was opened in.
 func (s *Stat) MountID() uint64 { return binary.NativeEndian.Uint64(s.mem[144:]) }
 
+// SameFile reports whether the file is the same as another, in whatever mount.
+func (s *Stat) SameFile(other *Stat) bool { return s.Dev() == other.Dev() && s.Ino() == other.Ino() }
+
 // IsOneOf reports whether the file is the same as another in the same mount.
 func (s *Stat) IsOneOf(list []*Stat) bool {
 	for _, other := range list {

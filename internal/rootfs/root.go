@@ -203,6 +203,13 @@ func (r *Root) expectLater(field string, pl *Place) error {
 	return r.K.Run(b)
 }
 
+// OpenInside adds a call that opens an absolute path with the flags of open(2), in a
+// process whose root directory the Root is. Other than with Follow the kernel never has
+// to give up.
+func OpenInside(b *kernel.Batch, p string, flags uint64) kernel.Handle {
+	return b.Openat2(kernel.CWD(), p, flags, 0, unix.RESOLVE_NO_MAGICLINKS)
+}
+
 // ExpectInside adds calls that check that a path leads to the root of one of the
 // mounts whose roots are given, in a process whose root directory the Root is:
 // what its program will see.

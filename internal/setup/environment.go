@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tongs/internal/kernel"
+	"tongs/internal/rootfs"
 )
 
 // maxPasswd bounds what is read of the container's /etc/passwd, which is the
@@ -22,14 +23,13 @@ type passwd struct {
 }
 
 // lookUpPasswd opens /etc/passwd if HOME must be found. It may be anything: it
-// is opened so that a FIFO or a device does not block. The root directory is the
-// process's, so that the kernel never has to give up (Root.Settle).
+// is opened so that a FIFO or a device does not block.
 func lookUpPasswd(e *Env) error {
 	if home, _ := lookUpEnv(e.Spec.Process.Env, "HOME"); home != "" {
 		return nil
 	}
 	e.B.For("process.env", "cannot read /etc/passwd")
-	h := e.B.Openat2(kernel.CWD(), "/etc/passwd", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0, unix.RESOLVE_NO_MAGICLINKS)
+	h := rootfs.OpenInside(e.B, "/etc/passwd", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
 	e.B.Allow()
 	e.passwd = &passwd{h: h, stat: e.B.Stat(h)}
 	e.B.Allow()

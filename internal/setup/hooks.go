@@ -204,7 +204,7 @@ func attachForHooks(e *Env) (bool, error) {
 		e.Warn("hooks: they cannot see the container's mounts at " + p + ", which the root of the user namespace cannot reach")
 		return false, nil
 	}
-	if there.Ino() != root.Ino() || there.Dev() != root.Dev() {
+	if !there.SameFile(root) {
 		return false, errRootMoved
 	}
 	e.B.For("root.path", "cannot attach the root file system at "+p)

@@ -176,7 +176,7 @@ func (e *Env) openBelow(m *mount, itself bool) error {
 	if err := e.trees.Run(b); err != nil {
 		return err
 	}
-	if there.Ino() != e.rootDir.Ino() || there.Dev() != e.rootDir.Dev() {
+	if !there.SameFile(e.rootDir) {
 		return errRootMoved
 	}
 	if err := root.Settle(m.field+".source", src); err != nil {

@@ -62,7 +62,7 @@ func (e *Env) refuseHostSysctl(j *join, n specs.LinuxNamespace) error {
 		if err := e.Host.Run(b); err != nil {
 			return err
 		}
-		if theirs.Dev() == ours.Dev() && theirs.Ino() == ours.Ino() {
+		if theirs.SameFile(ours) {
 			return fmt.Errorf("linux.sysctl[%s]: not allowed: %s leads to the host's own namespace, so it would change the host", k, j.field)
 		}
 		return nil

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tongs/internal/kernel"
+	"tongs/internal/rootfs"
 )
 
 // clearUmask makes the modes of what is created exact.
@@ -101,14 +102,13 @@ func lookAtStdio(e *Env) error {
 }
 
 // replaceNull makes standard streams that are the host's /dev/null the
-// container's: the host's inode is not for the container to change. The root directory
-// is the process's, so that the kernel never has to give up (Root.Settle).
+// container's: the host's inode is not for the container to change.
 func replaceNull(e *Env) error {
 	if e.stdioNull == [3]bool{} {
 		return nil
 	}
 	e.B.For("", "cannot open /dev/null of the container")
-	h := e.B.Openat2(kernel.CWD(), "/dev/null", unix.O_RDWR|unix.O_NOCTTY, 0, unix.RESOLVE_NO_MAGICLINKS)
+	h := rootfs.OpenInside(e.B, "/dev/null", unix.O_RDWR|unix.O_NOCTTY)
 	e.B.Allow(unix.ENOENT) // a /dev that the configuration supplies may have none
 	st := e.B.Stat(h)
 	e.B.Allow(unix.EBADF)

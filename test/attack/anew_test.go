@@ -67,13 +67,7 @@ func TestMadeAnewRace(t *testing.T) {
 				n++
 				return s.put(s.place(c.path), c.kinds[n%len(c.kinds)])
 			}
-			s.race(act, func(int) bool {
-				o := s.run("a")
-				if o.started {
-					c.check(t, s, o)
-				}
-				return o.started
-			})
+			s.race(act, s.runs(c.check))
 		})
 	}
 }

@@ -91,13 +91,7 @@ func TestDestinationPartsRace(t *testing.T) {
 				n++
 				return exchange(v+part, v+part+[]string{".trap", ".trap2"}[n/2%2])
 			}
-			e := s.race(act, func(int) bool {
-				o := s.run("a")
-				if o.started {
-					somewhere(t, s, o)
-				}
-				return o.started
-			})
+			e := s.race(act, s.runs(somewhere))
 			if part == "/a/b/c" {
 				e.bothWays()
 			}
@@ -136,13 +130,7 @@ func TestDestinationMovedAway(t *testing.T) {
 	s.object(v+"/elsewhere/b", "dir")
 	s.WriteConfig(s.bundle, linuxtest.Spec(look("/vol/a/b/ours", "/vol/elsewhere/b/ours"), writable,
 		linuxtest.Mount("/vol", "bind", v, "rbind"), linuxtest.Mount("/vol/a/b", "bind", s.source(), "bind")))
-	s.race(func() error { return exchange(v+"/a/b", v+"/elsewhere/b") }, func(int) bool {
-		o := s.run("a")
-		if o.started {
-			somewhere(t, s, o)
-		}
-		return o.started
-	}).bothWays()
+	s.race(func() error { return exchange(v+"/a/b", v+"/elsewhere/b") }, s.runs(somewhere)).bothWays()
 }
 
 // The source of a bind mount lies in a volume that two containers share, and is
@@ -316,11 +304,5 @@ func TestMountOnRootRace(t *testing.T) {
 		m := specs.Mount{Destination: "/", Type: "bind", Source: other + "/rootfs", Options: []string{"rbind"}}
 		spec.Mounts = append([]specs.Mount{m}, spec.Mounts...)
 	}))
-	s.race(func() error { return exchange(other+"/rootfs", other+"/trap") }, func(int) bool {
-		o := s.run("a")
-		if o.started {
-			correct(t, s, o)
-		}
-		return o.started
-	}).bothWays()
+	s.race(func() error { return exchange(other+"/rootfs", other+"/trap") }, s.runs(correct)).bothWays()
 }

@@ -110,24 +110,12 @@ func TestMovedOutRace(t *testing.T) {
 	raceIn(t, h, "mount point", func(t *testing.T, h *linuxtest.Host) {
 		s, move := movable(t, h)
 		inVolume(s, look("/vol/a/b/ours"))
-		s.race(move, func(int) bool {
-			o := s.run("a")
-			if o.started {
-				outside(t, s, o)
-			}
-			return o.started
-		}).bothWays()
+		s.race(move, s.runs(outside)).bothWays()
 	})
 	raceIn(t, h, "working directory", func(t *testing.T, h *linuxtest.Host) {
 		s, move := movable(t, h)
 		s.WriteConfig(s.bundle, linuxtest.Spec(look(".", "..", "../file", "../../file"), cwd("/vol/a/b"), writable, linuxtest.Mount("/vol", "bind", s.volume(), "rbind")))
-		s.race(move, func(int) bool {
-			o := s.run("a")
-			if o.started {
-				outside(t, s, o)
-			}
-			return o.started
-		})
+		s.race(move, s.runs(outside))
 	})
 	raceIn(t, h, "exec", func(t *testing.T, h *linuxtest.Host) {
 		s, move := movable(t, h)

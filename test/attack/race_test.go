@@ -73,6 +73,18 @@ func (s *scene) race(act func() error, try func(i int) (started bool)) ending {
 	return e
 }
 
+// runs is a try of a race: the scene's bundle is run, and what has started is checked.
+func (s *scene) runs(check func(*testing.T, *scene, *outcome)) func(int) bool {
+	return func(int) bool {
+		s.t.Helper()
+		o := s.run("a")
+		if o.started {
+			check(s.t, s, o)
+		}
+		return o.started
+	}
+}
+
 // ending is how often the containers of a race started and were refused.
 type ending struct {
 	t                *testing.T

@@ -39,13 +39,7 @@ func TestRootReplaced(t *testing.T) {
 		raceIn(t, h, name, func(t *testing.T, h *linuxtest.Host) {
 			s := newScene(t, h, look("/file"))
 			s.object(s.bundle+"/trap", trap)
-			s.race(func() error { return exchange(s.root, s.bundle+"/trap") }, func(int) bool {
-				o := s.run("a")
-				if o.started {
-					correct(t, s, o)
-				}
-				return o.started
-			}).bothWays()
+			s.race(func() error { return exchange(s.root, s.bundle+"/trap") }, s.runs(correct)).bothWays()
 		})
 	}
 	raceIn(t, h, "renamed", func(t *testing.T, h *linuxtest.Host) {
@@ -59,13 +53,7 @@ func TestRootReplaced(t *testing.T) {
 			away = !away
 			return os.Rename(from, to)
 		}
-		s.race(act, func(int) bool {
-			o := s.run("a")
-			if o.started {
-				correct(t, s, o)
-			}
-			return o.started
-		}).bothWays()
+		s.race(act, s.runs(correct)).bothWays()
 	})
 }
 
